@@ -1,0 +1,1 @@
+"""Desired state to a kernel, real or simulated."""

@@ -1,0 +1,1 @@
+"""Container networking as values, events, commands and rules, without effects."""

@@ -1,0 +1,1 @@
+"""The imperative shell: the controller and its objects."""

@@ -1,0 +1,1 @@
+"""Ways in: each translates a protocol and decides nothing."""
