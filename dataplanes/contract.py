@@ -1,0 +1,136 @@
+"""What a dataplane is: the seam between desired state and a kernel, real or simulated.
+
+A dataplane belongs to one ledger (its *instance*, 8 hex digits) on one host and sees only what bears that mark.
+Keeps: `observe` after `apply` and `settle` gives the desired objects; applying twice changes nothing the second time.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import NewType, Protocol
+
+from msgspec import Struct
+
+from ..domain.errors import DataplaneFault
+from ..domain.facts import Capabilities, NamespaceIdentity
+from ..domain.objects import KernelObject, Key
+from ..domain.values import SandboxId, SandboxKind
+
+Instance = NewType("Instance", str)
+
+RETRIES = 3
+"""How often an operation is tried again that failed with EBUSY, EAGAIN, ENOBUFS, or EEXIST of a dying link."""
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a sandbox's namespace is: its path, and for one that is not ours its identity when it was recorded."""
+
+    kind: SandboxKind
+    path: str
+    identity: NamespaceIdentity | None = None
+
+
+class Verb(enum.StrEnum):
+    """What a step does."""
+
+    MAKE = "make"
+    REPLACE = "replace"
+    REMOVE = "remove"
+
+
+class Step(Struct, frozen=True, gc=False):
+    """One object to make, remove, or put in place of `was`."""
+
+    verb: Verb
+    object: KernelObject
+    was: KernelObject | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.object.key
+
+
+class Plan(Struct, frozen=True):
+    """Steps in an order that works, and where the sandboxes that they name are."""
+
+    steps: tuple[Step, ...]
+    places: Mapping[SandboxId, Place]
+
+
+class Status(enum.StrEnum):
+    """How a step ended."""
+
+    MADE = "made"
+    REMOVED = "removed"
+    ALREADY = "already so"
+    DYING = "dying"
+    """Taken away, and not yet gone from the kernel: `settle` waits for it."""
+    FAULT = "fault"
+
+
+class Outcome(Struct, frozen=True):
+    """How one step ended; `fault` says why it did not."""
+
+    step: Step
+    status: Status
+    fault: DataplaneFault | None = None
+
+
+class Observation(Struct, frozen=True):
+    """The objects that are there and bear our mark, by key; `dying` are ours, no longer wanted, and on their way out.
+
+    `lost` are sandboxes whose recorded namespace is gone or has been replaced by another at the same path.
+    """
+
+    objects: Mapping[Key, KernelObject]
+    dying: frozenset[Key] = frozenset()
+    lost: frozenset[SandboxId] = frozenset()
+
+
+class Claim(Struct, frozen=True, gc=False):
+    """A name or port that a decision is about to take from the host: `device` NAME, or a port of the host."""
+
+    device: str = ""
+    protocol: int = 0
+    host_address: bytes = b""
+    host_port: int = 0
+
+
+class Dataplane(Protocol):
+    """Make desired objects real. Called by one thread at a time; every method may block on the kernel."""
+
+    @property
+    def name(self) -> str:
+        """`linux` or `simulated`, as the command line says it."""
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether what it made is gone when it is closed, so that each start begins with the log's first event."""
+
+    def capabilities(self) -> Capabilities:
+        """Probe what this dataplane can make, and what is missing and why."""
+
+    def probe(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+        """Name who already holds each of the claims that this instance does not hold itself."""
+
+    def boot_id(self) -> str:
+        """Name the boot that the host runs in: /proc/sys/kernel/random/boot_id."""
+
+    def identify(self, path: str) -> NamespaceIdentity | None:
+        """Identify the network namespace at `path`; None when there is none."""
+
+    def observe(self, places: Mapping[SandboxId, Place]) -> Observation:
+        """Read back everything of ours in the host namespace and in the namespaces of these sandboxes."""
+
+    def apply(self, plan: Plan) -> Sequence[Outcome]:
+        """Carry out the steps, one outcome each, in their order; never raise for what the kernel refuses.
+
+        A step that depends on one that failed is a fault that names it; independent ones still run.
+        """
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is dying; False when the time is over."""
+
+    def close(self) -> None:
+        """Finish what is under way and let go of everything, leaving the kernel as it is."""

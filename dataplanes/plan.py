@@ -1,0 +1,51 @@
+"""Plans: what makes one set of objects into another, in an order that works.
+
+Keeps: the same difference gives the same plan, printed the same way; a plan between equal sets is empty.
+Knows nothing of: how a step is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from ..domain.objects import MAKING_ORDER, KernelObject, Key
+from ..domain.values import SandboxId
+from .contract import Place, Plan, Step, Verb
+
+
+def difference(
+    desired: Mapping[Key, KernelObject], observed: Mapping[Key, KernelObject], places: Mapping[SandboxId, Place]
+) -> Plan:
+    """Plan what makes `observed` into `desired`: removals first, the last made first; then what is made anew."""
+    steps = [Step(Verb.REMOVE, there) for key, there in observed.items() if key not in desired]
+    for key, wanted in desired.items():
+        there = observed.get(key)
+        if there is None:
+            steps.append(Step(Verb.MAKE, wanted))
+        elif there != wanted:
+            steps.append(Step(Verb.REPLACE, wanted, there))
+    return Plan(tuple(sorted(steps, key=_order)), places)
+
+
+def describe(steps: Iterable[Step]) -> tuple[str, ...]:
+    """Print steps, a line each: `+` made, `-` removed, `~` put in the place of what is there."""
+    return tuple(_line(step) for step in steps)
+
+
+def digest(plan: Plan) -> str:
+    """Hash a plan, by which one that was shown can be told from another (SHA-256, 16 hex digits)."""
+    return hashlib.sha256("\n".join(describe(plan.steps)).encode()).hexdigest()[:16]
+
+
+def _order(step: Step) -> tuple[int, int, str]:
+    rank = MAKING_ORDER[type(step.object)]
+    return (0, -rank, step.key) if step.verb is Verb.REMOVE else (1, rank, step.key)
+
+
+def _line(step: Step) -> str:
+    if step.verb is Verb.MAKE:
+        return f"+ {step.object}"
+    if step.verb is Verb.REMOVE:
+        return f"- {step.object}"
+    return f"~ {step.object} (was: {step.was})"

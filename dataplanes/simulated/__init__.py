@@ -1,0 +1,6 @@
+"""A dataplane in memory: for tests, and for machines without a kernel to configure."""
+
+from .dataplane import FaultPlan, SimulatedDataplane
+from .kernel import KernelError, SimulatedKernel
+
+__all__ = ["FaultPlan", "KernelError", "SimulatedDataplane", "SimulatedKernel"]

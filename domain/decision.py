@@ -1,0 +1,46 @@
+"""What a rule is given and what it answers.
+
+A rule is a pure function `rule(view, command, context) -> Decision`, or it raises a `Refusal`.
+Knows nothing of: how the log checks a guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from .events import Event, Origin
+from .facts import EVERYTHING, Capabilities
+
+NO_OBSTACLES: Mapping[str, str] = {}
+
+
+class Guard(Struct, frozen=True, gc=False):
+    """A promise that the log keeps: since the view's position no event has all these tags and one of these types.
+
+    No types means any type.
+    """
+
+    tags: tuple[str, ...]
+    types: tuple[type[Event], ...] = ()
+
+
+class Decision(Struct, frozen=True):
+    """The events that a command amounts to, and the guards under which they may be appended."""
+
+    events: tuple[Event, ...]
+    guards: tuple[Guard, ...] = ()
+
+
+class Context(Struct, frozen=True):
+    """What comes in with a command: where it comes from, and facts about the host.
+
+    `instance` marks what is this ledger's (8 hex digits). `obstacles` says, by the tag of a name or port, what of the
+    host's own holds it already.
+    """
+
+    origin: Origin
+    instance: str
+    capabilities: Capabilities = EVERYTHING
+    obstacles: Mapping[str, str] = NO_OBSTACLES

@@ -1,0 +1,573 @@
+"""Everything that can have happened: immutable events, in the past tense, one fact each.
+
+Keeps: a released event's fields are never renamed, retyped or reordered; new optional ones go at the end; anything
+else is a new `VERSION` with an upcaster. Every value that a decision chose is in the event: replay chooses nothing.
+Beside its fields an event says by which `tags` the log finds it, and which entities' kernel objects it `touched`.
+Knows nothing of: where it is stored, what anything looks like in a kernel.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from .facts import NamespaceIdentity
+from .values import (
+    AllocationPolicy,
+    EndpointId,
+    HostId,
+    NetworkId,
+    PoolId,
+    Position,
+    SandboxId,
+    SandboxKind,
+    Subnet,
+    format_address,
+    format_mac,
+)
+
+Entity: TypeAlias = tuple[str, str]
+"""A kind (`host`, `network`, `sandbox`, `endpoint`) and an id: what owns kernel objects."""
+
+OptionValue: TypeAlias = bool | int | str
+
+LOCAL_DEFAULT = "LocalDefault"
+"""libnetwork's address space of one host."""
+
+
+class Origin(NamedTuple):
+    """Where an event comes from: the five fields that every event starts with."""
+
+    at: int
+    actor: str
+    request: str
+    reason: str
+    host: HostId
+
+
+class Event(Struct, frozen=True, array_like=True, gc=False):
+    """What every event starts with: `at` in UTC nanoseconds, who asked, in which request, why, on which host.
+
+    `request` is `ID/INDEX#DIGEST`: the caller's request id, the command's place in its batch, and a digest of the
+    command, by which a repeated request is recognised.
+    """
+
+    at: int
+    actor: str
+    request: str
+    reason: str
+    host: HostId
+
+    VERSION: ClassVar[int] = 1
+
+    def tags(self) -> tuple[str, ...]:
+        """By which tags the log finds this event, without the request's."""
+        return (f"host:{self.host}",)
+
+    def touched(self) -> tuple[Entity, ...]:
+        """Which entities may own other kernel objects after this event than before it."""
+        return ()
+
+
+EventT_co = TypeVar("EventT_co", bound=Event, covariant=True)
+
+
+class Recorded(Struct, Generic[EventT_co], frozen=True, gc=False):
+    """An event and its position in the log."""
+
+    position: Position
+    event: EventT_co
+
+
+def tags_of(event: Event) -> tuple[str, ...]:
+    """All tags of an event."""
+    return (*event.tags(), f"request:{event.request.partition('#')[0]}")
+
+
+# --- hosts -----------------------------------------------------------------------------------------------------------
+
+
+class HostRegistered(Event, frozen=True):
+    """A host began to keep its networks in this log."""
+
+    name: str
+    boot: str
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("host", self.host),)
+
+
+class HostBooted(Event, frozen=True):
+    """The host was found to have booted anew: every namespace of an earlier boot is gone."""
+
+    boot: str
+    before: str
+
+
+class ClockStepped(Event, frozen=True):
+    """The host's clock was found behind the log's last event, by `back` nanoseconds."""
+
+    back: int
+
+
+# --- address pools and addresses -------------------------------------------------------------------------------------
+
+
+class PoolAllocated(Event, frozen=True):
+    """A block of addresses was taken from an address space for a network.
+
+    `predefined` is true where netledger chose the block. `policy`: which free address an endpoint gets.
+    """
+
+    pool: PoolId
+    scope: str
+    space: str
+    subnet: Subnet
+    network: NetworkId
+    predefined: bool
+    policy: AllocationPolicy
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"pool:{self.pool}", f"space:{self.scope}/{self.space}", f"network:{self.network}")
+
+
+class PoolReleased(Event, frozen=True):
+    """A block of addresses went back to its address space."""
+
+    pool: PoolId
+    scope: str
+    space: str
+    subnet: Subnet
+    network: NetworkId
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"pool:{self.pool}", f"space:{self.scope}/{self.space}", f"network:{self.network}")
+
+
+class AddressAllocated(Event, frozen=True):
+    """An address was taken from a pool by `owner`, a network (`purpose` gateway) or an endpoint.
+
+    `decided_by` is `netledger` where it chose the address and `caller` where it was asked for.
+    """
+
+    pool: PoolId
+    address: bytes
+    owner: Entity
+    purpose: str
+    decided_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return address_tags(self.pool, self.address, self.owner)
+
+
+class AddressReleased(Event, frozen=True):
+    """An address went back to its pool."""
+
+    pool: PoolId
+    address: bytes
+    owner: Entity
+
+    def tags(self) -> tuple[str, ...]:
+        return address_tags(self.pool, self.address, self.owner)
+
+
+def address_tags(pool: PoolId, address: bytes, owner: Entity) -> tuple[str, ...]:
+    """Tag what happens to one address."""
+    text = format_address(address)
+    return (f"pool:{pool}", f"address:{pool}/{text}", f"ip:{text}", f"{owner[0]}:{owner[1]}")
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+class NetworkPool(Struct, frozen=True, array_like=True, gc=False):
+    """A pool of a network, and the address that its gateway has there; empty where it has none."""
+
+    pool: PoolId
+    subnet: Subnet
+    gateway: bytes
+
+
+class NetworkCreated(Event, frozen=True):
+    """A network came to be. `options` are the driver's, after defaults; `device` the interface that carries it."""
+
+    network: NetworkId
+    name: str
+    scope: str
+    driver: str
+    device: str
+    internal: bool
+    pools: tuple[NetworkPool, ...]
+    options: dict[str, OptionValue]
+    labels: dict[str, str]
+
+    def tags(self) -> tuple[str, ...]:
+        return network_tags(self.network, self.scope, self.name, self.host, self.device)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("host", self.host), ("network", self.network))
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The address families that it has pools of: 4, 6."""
+        return frozenset(pool.subnet.family for pool in self.pools)
+
+
+class NetworkDeleted(Event, frozen=True):
+    """A network ceased to be. `forced`: its endpoints were taken away with it."""
+
+    network: NetworkId
+    name: str
+    scope: str
+    driver: str
+    device: str
+    forced: bool
+
+    def tags(self) -> tuple[str, ...]:
+        return network_tags(self.network, self.scope, self.name, self.host, self.device)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("host", self.host), ("network", self.network))
+
+
+def network_tags(network: NetworkId, scope: str, name: str, host: HostId, device: str) -> tuple[str, ...]:
+    """Tag the beginning and the end of a network."""
+    tags = (f"network:{network}", name_tag(scope, name))
+    return (*tags, device_tag(host, device)) if device else tags
+
+
+def name_tag(scope: str, name: str) -> str:
+    """Tag a network's name."""
+    return f"name:network/{scope}/{name}"
+
+
+def device_tag(host: HostId, device: str) -> str:
+    """Tag an interface name in a host's namespace."""
+    return f"device:{host}/{device}"
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+
+class EndpointAddress(Struct, frozen=True, array_like=True, gc=False):
+    """An address of an endpoint, and the prefix length of the pool that it is from."""
+
+    pool: PoolId
+    address: bytes
+    prefix: int
+
+
+class EndpointCreated(Event, frozen=True):
+    """An endpoint of a network came to be, with its addresses and MAC address."""
+
+    endpoint: EndpointId
+    network: NetworkId
+    name: str
+    mac: bytes
+    addresses: tuple[EndpointAddress, ...]
+    labels: dict[str, str]
+
+    def tags(self) -> tuple[str, ...]:
+        return endpoint_tags(self.endpoint, self.network, self.name, self.mac)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+class EndpointDeleted(Event, frozen=True):
+    """An endpoint ceased to be. `forced`: it was still joined, and was taken from its sandbox."""
+
+    endpoint: EndpointId
+    network: NetworkId
+    name: str
+    mac: bytes
+    forced: bool
+
+    def tags(self) -> tuple[str, ...]:
+        return endpoint_tags(self.endpoint, self.network, self.name, self.mac)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+def endpoint_tags(endpoint: EndpointId, network: NetworkId, name: str, mac: bytes) -> tuple[str, ...]:
+    """Tag the beginning and the end of an endpoint."""
+    return (
+        f"endpoint:{endpoint}",
+        f"network:{network}",
+        endpoint_name_tag(network, name),
+        mac_tag(network, mac),
+    )
+
+
+def endpoint_name_tag(network: NetworkId, name: str) -> str:
+    """Tag an endpoint's name in its network."""
+    return f"name:endpoint/{network}/{name}"
+
+
+def mac_tag(network: NetworkId, mac: bytes) -> str:
+    """Tag a MAC address in a network."""
+    return f"mac:{network}/{format_mac(mac)}"
+
+
+class EndpointJoined(Event, frozen=True):
+    """An endpoint was put into a sandbox: `device` is its end in the host, `interface` the one in the sandbox."""
+
+    endpoint: EndpointId
+    network: NetworkId
+    sandbox: SandboxId
+    device: str
+    interface: str
+    priority: int
+
+    def tags(self) -> tuple[str, ...]:
+        return join_tags(self.endpoint, self.sandbox, self.host, self.device)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+class EndpointLeft(Event, frozen=True):
+    """An endpoint was taken out of its sandbox, is no way out of it any more, and its ports are not published.
+
+    `cause` says what made it leave where nobody asked.
+    """
+
+    endpoint: EndpointId
+    network: NetworkId
+    sandbox: SandboxId
+    device: str
+    cause: str
+
+    def tags(self) -> tuple[str, ...]:
+        return join_tags(self.endpoint, self.sandbox, self.host, self.device)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint), ("sandbox", self.sandbox))
+
+
+class EndpointAbandoned(Event, frozen=True):
+    """An endpoint was taken out of its sandbox by force: `cause` is what was forced, `evidence` what allowed it."""
+
+    endpoint: EndpointId
+    network: NetworkId
+    sandbox: SandboxId
+    device: str
+    cause: str
+    evidence: str
+
+    def tags(self) -> tuple[str, ...]:
+        return join_tags(self.endpoint, self.sandbox, self.host, self.device)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint), ("sandbox", self.sandbox))
+
+
+def join_tags(endpoint: EndpointId, sandbox: SandboxId, host: HostId, device: str) -> tuple[str, ...]:
+    """Tag an endpoint's stay in a sandbox."""
+    return (f"endpoint:{endpoint}", f"sandbox:{sandbox}", device_tag(host, device))
+
+
+class AliasAdded(Event, frozen=True):
+    """An endpoint got another name in its network; endpoints may share one."""
+
+    endpoint: EndpointId
+    network: NetworkId
+    alias: str
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}", endpoint_name_tag(self.network, self.alias))
+
+
+class AliasRemoved(Event, frozen=True):
+    """An endpoint lost one of its other names."""
+
+    endpoint: EndpointId
+    network: NetworkId
+    alias: str
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}", endpoint_name_tag(self.network, self.alias))
+
+
+# --- published ports -------------------------------------------------------------------------------------------------
+
+
+class PortBound(Event, frozen=True):
+    """An endpoint took a port of the host: `host_port` of `host_address` stands for `port` of its `address`.
+
+    `decided_by` is `netledger` where it chose the host port and `caller` where it was asked for.
+    """
+
+    endpoint: EndpointId
+    protocol: int
+    host_address: bytes
+    host_port: int
+    address: bytes
+    port: int
+    decided_by: str
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}", port_tag(self.host, self.protocol, self.host_port))
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+class PortReleased(Event, frozen=True):
+    """An endpoint gave a port of the host back."""
+
+    endpoint: EndpointId
+    protocol: int
+    host_address: bytes
+    host_port: int
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}", port_tag(self.host, self.protocol, self.host_port))
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+def port_tag(host: HostId, protocol: int, host_port: int) -> str:
+    """Tag a port of a host, whatever the host address."""
+    return f"ports:{host}/{protocol}/{host_port}"
+
+
+class PortsProgrammed(Event, frozen=True):
+    """An endpoint's ports of one address family began to be published: it is its sandbox's gateway there."""
+
+    endpoint: EndpointId
+    sandbox: SandboxId
+    family: int
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}", f"sandbox:{self.sandbox}")
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+class PortsRevoked(Event, frozen=True):
+    """An endpoint's ports of one address family ceased to be published."""
+
+    endpoint: EndpointId
+    sandbox: SandboxId
+    family: int
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}", f"sandbox:{self.sandbox}")
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+# --- sandboxes -------------------------------------------------------------------------------------------------------
+
+
+class SandboxCreated(Event, frozen=True):
+    """A sandbox came to be. `path` leads to its namespace; `identity` says which that was, where it is not ours."""
+
+    sandbox: SandboxId
+    container: str
+    kind: SandboxKind
+    path: str
+    identity: NamespaceIdentity | None
+    hostname: str
+    domainname: str
+    labels: dict[str, str]
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"sandbox:{self.sandbox}", container_tag(self.host, self.container))
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("sandbox", self.sandbox),)
+
+
+class SandboxLost(Event, frozen=True):
+    """A sandbox ceased to be because its namespace is gone or another one; `evidence` says which."""
+
+    sandbox: SandboxId
+    container: str
+    evidence: str
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"sandbox:{self.sandbox}", container_tag(self.host, self.container))
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("sandbox", self.sandbox),)
+
+
+class SandboxDeleted(Event, frozen=True):
+    """A sandbox ceased to be. `forced`: endpoints were taken out of it."""
+
+    sandbox: SandboxId
+    container: str
+    forced: bool
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"sandbox:{self.sandbox}", container_tag(self.host, self.container))
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("sandbox", self.sandbox),)
+
+
+def container_tag(host: HostId, container: str) -> str:
+    """Tag a container's id on its host."""
+    return f"container:{host}/{container}"
+
+
+class GatewayElected(Event, frozen=True):
+    """A sandbox's way out for one address family was chosen, and why. It lasts until the endpoint leaves."""
+
+    sandbox: SandboxId
+    family: int
+    endpoint: EndpointId
+    why: str
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"sandbox:{self.sandbox}", f"endpoint:{self.endpoint}")
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("sandbox", self.sandbox),)
+
+
+# --- dataplane -------------------------------------------------------------------------------------------------------
+
+
+class DataplaneFaulted(Event, frozen=True):
+    """The dataplane could not make or remove (`verb`) the object `key` of `owner`."""
+
+    owner: Entity
+    key: str
+    verb: str
+    number: int
+    message: str
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"host:{self.host}", f"{self.owner[0]}:{self.owner[1]}")
+
+
+class DriftDetected(Event, frozen=True):
+    """The host was found to differ from the log: one line for each object, as a plan prints it."""
+
+    differences: tuple[str, ...]
+
+
+class DriftRepaired(Event, frozen=True):
+    """The host was made to agree with the log again: one line for each object, as a plan prints it."""
+
+    repairs: tuple[str, ...]
+
+
+class HostRebuilt(Event, frozen=True):
+    """The host was rebuilt from the log: how many objects were made, replaced and removed."""
+
+    made: int
+    replaced: int
+    removed: int
+
+
+EVENT_TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+"""Every event there is, by the name that it has in the log."""

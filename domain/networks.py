@@ -1,0 +1,200 @@
+"""Networks: created with their address pools, deleted when nothing uses them.
+
+Keeps: a name is held once in its scope, an interface name once on its host; a network with endpoints is not deleted
+unless forced. Knows nothing of: kernels, clocks, how the state is kept.
+"""
+
+from __future__ import annotations
+
+from .commands import CreateNetwork, DeleteNetwork
+from .decision import Context, Decision, Guard
+from .drivers import DRIVERS, BridgeDriver
+from .endpoints import abandon, forget
+from .errors import Conflict, InUse, Invalid, NotFound, Unavailable
+from .events import (
+    LOCAL_DEFAULT,
+    AddressAllocated,
+    AddressReleased,
+    EndpointCreated,
+    EndpointJoined,
+    Event,
+    NetworkCreated,
+    NetworkDeleted,
+    Origin,
+    PoolAllocated,
+    PoolReleased,
+    Recorded,
+    device_tag,
+    name_tag,
+)
+from .ipam import Chosen, choose_pools
+from .values import NetworkId, check_id, check_name
+from .view import View
+
+
+def create_network(view: View, command: CreateNetwork, context: Context) -> Decision:
+    """Decide on a network: its address pools, gateways, interface and options."""
+    asked = f"create network {command.name!r}"
+    origin = context.origin
+    check_id("network", command.network)
+    check_name("network", command.name)
+    driver = DRIVERS.get(command.driver)
+    if driver is None:
+        raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
+    options = driver.options(command.options, asked)
+    for feature in driver.features(options):
+        reason = context.capabilities.lacks(feature)
+        if reason:
+            raise Unavailable(asked, f"this host cannot make {feature!r}: {reason}", "see `netledger doctor`")
+    existing = view.network(command.network)
+    if existing is not None:
+        raise Conflict(asked, f"id {command.network[:12]} is network {existing.event.name}", position=existing.position)
+    scope = origin.host
+    _check_name_is_free(view, scope, command.name, asked)
+    device = driver.device(command.network, options)
+    _check_device_is_free(view, context, device, asked)
+    _check_pool_count(command, driver, asked)
+    chosen = choose_pools(view, command.pools, origin.host, asked)
+    created = NetworkCreated(
+        *origin,
+        network=command.network,
+        name=command.name,
+        scope=scope,
+        driver=command.driver,
+        device=device,
+        internal=command.internal,
+        pools=tuple(choice.pool for choice in chosen),
+        options=options,
+        labels=dict(command.labels),
+    )
+    taken = [event for choice in chosen for event in _take(choice, created, origin)]
+    guards = (
+        Guard((f"network:{command.network}",)),
+        Guard((name_tag(scope, command.name),), (NetworkCreated,)),
+        Guard((device_tag(origin.host, device),), (NetworkCreated, EndpointJoined)),
+        Guard((f"space:{scope}/{LOCAL_DEFAULT}",), (PoolAllocated,)),
+    )
+    return Decision((*taken, created), guards)
+
+
+def delete_network(view: View, command: DeleteNetwork, context: Context) -> Decision:
+    """Decide to delete a network and to give its addresses and pools back; by force, with its endpoints."""
+    asked = f"delete network {command.network[:12]}"
+    network = find_network(view, command.network, asked)
+    asked = f"delete network {network.event.name}"
+    endpoints = view.endpoints_of(command.network)
+    origin = context.origin
+    events: list[Event] = []
+    guards = [Guard((f"network:{command.network}",), (EndpointCreated, NetworkDeleted))]
+    if endpoints and not command.force:
+        first = next(iter(endpoints))
+        record = view.endpoint(first)
+        assert record is not None, "an endpoint of a network is in the endpoints view"
+        raise InUse(
+            asked,
+            f"it has {len(endpoints)} endpoint(s), the first is {record.event.name}",
+            "delete them first, or force it",
+            position=record.position,
+        )
+    for endpoint in endpoints:
+        events += abandon(view, endpoint, origin, cause="network deleted", leaving=endpoints)
+        events += forget(view, endpoint, origin, forced=True)
+        guards.append(Guard((f"endpoint:{endpoint}",)))
+    events += give_back(network.event, origin)
+    events.append(
+        NetworkDeleted(
+            *origin,
+            network=command.network,
+            name=network.event.name,
+            scope=network.event.scope,
+            driver=network.event.driver,
+            device=network.event.device,
+            forced=bool(endpoints),
+        )
+    )
+    return Decision(tuple(events), tuple(guards))
+
+
+def find_network(view: View, network: NetworkId, asked: str) -> Recorded[NetworkCreated]:
+    """Find a network or refuse."""
+    record = view.network(network)
+    if record is None:
+        raise NotFound(asked, f"there is no network {network[:12]}", "see `netledger network ls`")
+    return record
+
+
+def give_back(network: NetworkCreated, origin: Origin) -> list[Event]:
+    """Return a network's gateway addresses and pools."""
+    owner = ("network", network.network)
+    events: list[Event] = []
+    for pool in network.pools:
+        events.append(AddressReleased(*origin, pool=pool.pool, address=pool.gateway, owner=owner))
+        events.append(
+            PoolReleased(
+                *origin,
+                pool=pool.pool,
+                scope=network.scope,
+                space=LOCAL_DEFAULT,
+                subnet=pool.subnet,
+                network=network.network,
+            )
+        )
+    return events
+
+
+def _take(choice: Chosen, network: NetworkCreated, origin: Origin) -> tuple[Event, Event]:
+    return (
+        PoolAllocated(
+            *origin,
+            pool=choice.pool.pool,
+            scope=network.scope,
+            space=LOCAL_DEFAULT,
+            subnet=choice.pool.subnet,
+            network=network.network,
+            predefined=choice.request.subnet is None,
+            policy=choice.request.policy,
+        ),
+        AddressAllocated(
+            *origin,
+            pool=choice.pool.pool,
+            address=choice.pool.gateway,
+            owner=("network", network.network),
+            purpose="gateway",
+            decided_by=choice.gateway_decided_by,
+        ),
+    )
+
+
+def _check_name_is_free(view: View, scope: str, name: str, asked: str) -> None:
+    holder = view.network_named(scope, name)
+    if holder is None:
+        return
+    record = view.network(holder)
+    assert record is not None, "a network's name leads to a network"
+    raise Conflict(
+        asked,
+        f"network with name {name} already exists ({holder[:12]})",
+        "choose another name, or delete that one first",
+        position=record.position,
+    )
+
+
+def _check_device_is_free(view: View, context: Context, device: str, asked: str) -> None:
+    owner = view.device_holder(context.origin.host, device)
+    if owner is not None:
+        raise Conflict(asked, f"interface {device} is that of {owner[0]} {owner[1][:12]}", "choose another bridge name")
+    obstacle = context.obstacles.get(device_tag(context.origin.host, device))
+    if obstacle:
+        raise Conflict(
+            asked, f"{obstacle} has the name {device} and is not ours", "remove it, or choose another bridge name"
+        )
+
+
+def _check_pool_count(command: CreateNetwork, driver: BridgeDriver, asked: str) -> None:
+    if not command.pools:
+        raise Invalid(asked, "it has neither IPv4 nor IPv6", "enable one of them")
+    for family in (4, 6):
+        if sum(request.family == family for request in command.pools) > driver.pools_per_family:
+            raise Invalid(
+                asked, f"the {driver.name} driver takes one IPv{family} subnet a network", "create another one"
+            )

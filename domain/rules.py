@@ -1,0 +1,36 @@
+"""Which rule decides which command.
+
+Keeps: every command has one rule. Knows nothing of: what any rule does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from . import commands, endpoints, hosts, networks, sandboxes
+from .decision import Context, Decision
+from .view import View
+
+Rule: TypeAlias = Callable[[View, Any, Context], Decision]  # Any: each rule takes its own command
+
+RULES: dict[type[commands.Command], Rule] = {
+    commands.CreateNetwork: networks.create_network,
+    commands.DeleteNetwork: networks.delete_network,
+    commands.CreateEndpoint: endpoints.create_endpoint,
+    commands.DeleteEndpoint: endpoints.delete_endpoint,
+    commands.JoinEndpoint: endpoints.join_endpoint,
+    commands.LeaveEndpoint: endpoints.leave_endpoint,
+    commands.AddAlias: endpoints.add_alias,
+    commands.RemoveAlias: endpoints.remove_alias,
+    commands.CreateSandbox: sandboxes.create_sandbox,
+    commands.DeleteSandbox: sandboxes.delete_sandbox,
+    commands.LoseSandbox: sandboxes.lose_sandbox,
+    commands.RegisterHost: hosts.register_host,
+    commands.RecordBoot: hosts.record_boot,
+}
+
+
+def decide(view: View, command: commands.Command, context: Context) -> Decision:
+    """Decide a command, or raise a `Refusal`."""
+    return RULES[type(command)](view, command, context)

@@ -1,0 +1,128 @@
+"""Sandboxes: a container's network namespace, which endpoints join.
+
+Keeps: a container has one sandbox on its host; a sandbox with endpoints is not deleted unless forced.
+Knows nothing of: kernels, clocks, how the state is kept.
+"""
+
+from __future__ import annotations
+
+from .commands import CreateSandbox, DeleteSandbox, LoseSandbox
+from .decision import Context, Decision, Guard
+from .endpoints import abandon, leave_events
+from .errors import Conflict, InUse, Invalid, NotFound, Unavailable
+from .events import (
+    EndpointJoined,
+    Event,
+    Recorded,
+    SandboxCreated,
+    SandboxDeleted,
+    SandboxLost,
+    container_tag,
+)
+from .values import SandboxId, SandboxKind, check_id, check_name
+from .view import View
+
+
+def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Decision:
+    """Decide on a sandbox for a container."""
+    asked = f"create sandbox for container {command.container!r}"
+    check_id("sandbox", command.sandbox)
+    check_name("container", command.container)
+    host = context.origin.host
+    holder = view.sandbox_of(host, command.container)
+    if holder is not None:
+        record = view.sandbox(holder)
+        assert record is not None, "a container's id leads to a sandbox"
+        raise Conflict(
+            asked, f"it has sandbox {holder[:12]}", "use that one, or delete it first", position=record.position
+        )
+    existing = view.sandbox(command.sandbox)
+    if existing is not None:
+        raise Conflict(
+            asked,
+            f"id {command.sandbox[:12]} is the sandbox of container {existing.event.container}",
+            position=existing.position,
+        )
+    if command.kind is SandboxKind.MANAGED:
+        reason = context.capabilities.lacks("namespace")
+        if reason:
+            raise Unavailable(asked, f"this host cannot make a network namespace: {reason}", "see `netledger doctor`")
+    elif command.kind is SandboxKind.ATTACHED and command.identity is None:
+        raise Invalid(
+            asked, f"there is no network namespace at {command.path!r}", "give the path of one, like /run/netns/NAME"
+        )
+    event = SandboxCreated(
+        *context.origin,
+        sandbox=command.sandbox,
+        container=command.container,
+        kind=command.kind,
+        path=command.path,
+        identity=command.identity,
+        hostname=command.hostname,
+        domainname=command.domainname,
+        labels=dict(command.labels),
+    )
+    guards = (
+        Guard((f"sandbox:{command.sandbox}",)),
+        Guard((container_tag(host, command.container),), (SandboxCreated,)),
+    )
+    return Decision((event,), guards)
+
+
+def delete_sandbox(view: View, command: DeleteSandbox, context: Context) -> Decision:
+    """Decide to delete a sandbox; by force, its endpoints are taken out of it and stay."""
+    sandbox = find_sandbox(view, command.sandbox, f"delete sandbox {command.sandbox[:12]}")
+    endpoints = view.joined_to(command.sandbox)
+    if endpoints and not command.force:
+        first = next(iter(endpoints))
+        joined = view.joined(first)
+        assert joined is not None, "an endpoint in a sandbox has joined it"
+        raise InUse(
+            f"delete sandbox of container {sandbox.event.container}",
+            f"{len(endpoints)} endpoint(s) are in it, the first is {first[:12]}",
+            "let them leave first, or force it",
+            position=joined.position,
+        )
+    events: list[Event] = []
+    for endpoint in endpoints:
+        events += abandon(view, endpoint, context.origin, cause="sandbox deleted", leaving=endpoints)
+    events.append(
+        SandboxDeleted(
+            *context.origin,
+            sandbox=command.sandbox,
+            container=sandbox.event.container,
+            forced=bool(endpoints),
+        )
+    )
+    return Decision(tuple(events), _still_as_seen(command.sandbox, endpoints))
+
+
+def lose_sandbox(view: View, command: LoseSandbox, context: Context) -> Decision:
+    """Record that a sandbox's namespace is gone: its endpoints have left, and it is no more."""
+    sandbox = find_sandbox(view, command.sandbox, f"lose sandbox {command.sandbox[:12]}")
+    endpoints = view.joined_to(command.sandbox)
+    events: list[Event] = []
+    for endpoint in endpoints:
+        events += leave_events(view, endpoint, context.origin, cause=command.evidence, leaving=endpoints)
+    events.append(
+        SandboxLost(
+            *context.origin,
+            sandbox=command.sandbox,
+            container=sandbox.event.container,
+            evidence=command.evidence,
+        )
+    )
+    return Decision(tuple(events), _still_as_seen(command.sandbox, endpoints))
+
+
+def find_sandbox(view: View, sandbox: SandboxId, asked: str) -> Recorded[SandboxCreated]:
+    """Find a sandbox or refuse."""
+    record = view.sandbox(sandbox)
+    if record is None:
+        raise NotFound(asked, f"there is no sandbox {sandbox[:12]}", "see `netledger sandbox ls`")
+    return record
+
+
+def _still_as_seen(sandbox: SandboxId, endpoints: object) -> tuple[Guard, ...]:
+    types = () if endpoints else (EndpointJoined, SandboxDeleted, SandboxLost)
+    return (Guard((f"sandbox:{sandbox}",), types),)

@@ -1,0 +1,93 @@
+"""What rules may ask of the current state. The projections answer; everything here is read only.
+
+Knows nothing of: how the state is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from .events import (
+    AddressAllocated,
+    EndpointCreated,
+    EndpointJoined,
+    Entity,
+    HostRegistered,
+    NetworkCreated,
+    PoolAllocated,
+    PortBound,
+    Recorded,
+    SandboxCreated,
+)
+from .values import EndpointId, HostId, NetworkId, PoolId, SandboxId
+
+
+class View(Protocol):
+    """The state at one position of the log."""
+
+    def host(self, host: HostId) -> Recorded[HostRegistered] | None:
+        """Find a host that keeps its networks here."""
+
+    def boot(self, host: HostId) -> str:
+        """Name the boot that the host was last known to run in."""
+
+    def network(self, network: NetworkId) -> Recorded[NetworkCreated] | None:
+        """Find a network."""
+
+    def network_named(self, scope: str, name: str) -> NetworkId | None:
+        """Find a network by its name."""
+
+    def endpoint(self, endpoint: EndpointId) -> Recorded[EndpointCreated] | None:
+        """Find an endpoint."""
+
+    def endpoint_named(self, network: NetworkId, name: str) -> EndpointId | None:
+        """Find an endpoint by its name in its network."""
+
+    def endpoints_of(self, network: NetworkId) -> Mapping[EndpointId, None]:
+        """List the endpoints of a network, the oldest first."""
+
+    def aliases_of(self, endpoint: EndpointId) -> Mapping[str, None]:
+        """List the other names of an endpoint."""
+
+    def mac_holder(self, network: NetworkId, mac: bytes) -> EndpointId | None:
+        """Find who has a MAC address in a network."""
+
+    def device_holder(self, host: HostId, device: str) -> Entity | None:
+        """Find whose interface has this name in the host's namespace."""
+
+    def joined(self, endpoint: EndpointId) -> Recorded[EndpointJoined] | None:
+        """Find the sandbox that an endpoint is in."""
+
+    def joined_to(self, sandbox: SandboxId) -> Mapping[EndpointId, None]:
+        """List the endpoints in a sandbox, in the order in which they joined."""
+
+    def sandbox(self, sandbox: SandboxId) -> Recorded[SandboxCreated] | None:
+        """Find a sandbox."""
+
+    def sandbox_of(self, host: HostId, container: str) -> SandboxId | None:
+        """Find the sandbox of a container."""
+
+    def gateway(self, sandbox: SandboxId, family: int) -> EndpointId | None:
+        """Find the endpoint that is a sandbox's way out for an address family."""
+
+    def pools_of(self, scope: str, space: str) -> Iterable[Recorded[PoolAllocated]]:
+        """List the pools taken from an address space."""
+
+    def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
+        """Find who holds an address."""
+
+    def free_ordinal(self, pool: PoolId, low: int, high: int) -> int | None:
+        """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
+
+    def ports_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortBound]]:
+        """List the host ports that an endpoint holds."""
+
+    def port_holders(self, host: HostId, protocol: int, host_port: int) -> Sequence[Recorded[PortBound]]:
+        """List who holds a port of a host, at any of its addresses."""
+
+    def last_ephemeral_port(self, host: HostId, protocol: int) -> int:
+        """Name the host port that was last chosen; 0 when none was."""
+
+    def is_published(self, endpoint: EndpointId, family: int) -> bool:
+        """Whether an endpoint's ports of an address family are published."""

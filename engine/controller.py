@@ -1,0 +1,386 @@
+"""The Controller: what a user holds; networks, sandboxes and the log of one host.
+
+Keeps: one call at a time, each seeing committed state only. Knows nothing of: how anything is decided or applied.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from ..domain.commands import Command, CreateNetwork, CreateSandbox, PoolRequest
+from ..domain.errors import Forbidden, Invalid, LedgerDamaged, LedgerError
+from ..domain.events import Event, OptionValue, Recorded
+from ..domain.values import (
+    AllocationPolicy,
+    HostId,
+    NetworkId,
+    Position,
+    SandboxId,
+    SandboxKind,
+    Subnet,
+    check_id,
+    parse_address,
+    parse_subnet,
+)
+from .lookup import find_endpoint, find_network, find_sandbox
+from .model import Endpoint, Network, Sandbox
+from .opening import Opened, open_everything
+from .requests import Asking, author, new_id
+from .results import Recovery, Result
+
+if TYPE_CHECKING:
+    from ..dataplanes.contract import Dataplane
+    from ..ledger.ledger import Ledger
+    from ..projections.views import Views
+    from .machine import Machine
+
+LOCK_WAIT_SECONDS = 10.0
+
+
+class Controller:
+    """Networks, endpoints and sandboxes of one host, kept in a log of events.
+
+    Open it with `Controller.open`, close it with `close` or as a context manager. Threads may share it. After a fork
+    the child has to open its own.
+    """
+
+    def __init__(self, opened: Opened, *, actor: str | None, read_only: bool) -> None:
+        self._opened = opened
+        self._machine = opened.machine
+        self._actor = actor
+        self._read_only = read_only
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._closed = threading.Event()
+
+    @classmethod
+    def open(
+        cls,
+        state: str | Path | None = None,
+        *,
+        dataplane: str | Dataplane = "linux",
+        namespace: str | None = None,
+        actor: str | None = None,
+        synchronous: str = "FULL",
+        read_only: bool = False,
+        wait_seconds: float = LOCK_WAIT_SECONDS,
+    ) -> Self:
+        """Open a state directory; without one, a log in memory.
+
+        `dataplane` is `linux`, `simulated`, `none`, or one of your own. `namespace` is the path of the network
+        namespace that serves as the host; without it, this process's own. `synchronous` FULL survives a power
+        failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`.
+
+        Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
+        `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
+        """
+        who = author(actor, "opened", None)
+        path = Path(state) if state is not None else None
+        opened = open_everything(
+            path,
+            dataplane,
+            namespace,
+            who,
+            synchronous=synchronous,
+            read_only=read_only,
+            wait_seconds=wait_seconds,
+        )
+        return cls(opened, actor=actor, read_only=read_only)
+
+    # --- what it is
+
+    @property
+    def id(self) -> str:
+        """The log's id, 32 hex digits; the first eight mark everything of it in the kernel."""
+        return self._machine.ledger.id
+
+    @property
+    def host(self) -> HostId:
+        """The id of the host whose networks these are."""
+        return self._machine.host
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """What opening made good after a crash or a reboot; None when there was nothing."""
+        return self._opened.recovery
+
+    @property
+    def ledger(self) -> Ledger:
+        """The log itself, for reading, verifying and backing up."""
+        return self._machine.ledger
+
+    @property
+    def views(self) -> Views:
+        """The current state, for reading under `reading`."""
+        return self._machine.views
+
+    def reading(self) -> _Reading:
+        """Hold the state still while it is read: `with controller.reading() as views`."""
+        return _Reading(self)
+
+    # --- commands
+
+    def execute(
+        self,
+        commands: Sequence[Command],
+        **asking: Unpack[Asking],
+    ) -> list[Result]:
+        """Carry out commands as one batch: one append, one kernel transaction for each namespace.
+
+        Each command takes `actor` (else this controller's, else the operating system's user), `reason` and `request`.
+        A refused command does not disturb the others; look at each result's `error`, or call its `check`. The same
+        `request` id given again with the same commands changes nothing and answers as the first time.
+        """
+        who = author(asking.get("actor") or self._actor, asking.get("reason", ""), asking.get("request"))
+        with self.working() as machine:
+            if self._read_only:
+                raise Forbidden("change anything", "this controller was opened read-only", "open it without read_only")
+            if machine.ledger.damage is not None:
+                raise LedgerDamaged(machine.ledger.damage)
+            return machine.execute([self._complete(command) for command in commands], who)
+
+    def do(self, command: Command, **asking: Unpack[Asking]) -> Result:
+        """Carry out one command, and raise what stops it."""
+        result = self.execute([command], **asking)[0]
+        result.check()
+        return result
+
+    def create_network(  # noqa: PLR0913  # each option of a network by its keyword
+        self,
+        name: str,
+        driver: str = "bridge",
+        *,
+        subnets: Sequence[str] = (),
+        gateways: Sequence[str] = (),
+        ipv4: bool = True,
+        ipv6: bool = False,
+        allocation: str = AllocationPolicy.NEXT,
+        internal: bool = False,
+        options: Mapping[str, OptionValue] | None = None,
+        labels: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002  # the word that libnetwork's API has for it
+        **asking: Unpack[Asking],
+    ) -> Network:
+        """Create a network.
+
+        `subnets` are CIDR blocks, at most one of each address family; a family that is enabled and has none gets a
+        predefined block. `gateways` are addresses in them. `allocation` is `next` or `lowest`. `options` are the
+        driver's, by libnetwork's labels.
+        """
+        identity = NetworkId(check_id("network", id) if id else new_id(asking.get("request"), f"network/{name}"))
+        pools = _pool_requests(subnets, gateways, ipv4=ipv4, ipv6=ipv6, allocation=allocation)
+        command = CreateNetwork(identity, name, driver, pools, internal, dict(options or {}), dict(labels or {}))
+        self.do(command, **asking)
+        return Network(self, identity)
+
+    def create_sandbox(  # each option of a sandbox by its keyword
+        self,
+        container: str,
+        *,
+        kind: str = SandboxKind.MANAGED,
+        path: str = "",
+        hostname: str = "",
+        domainname: str = "",
+        labels: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002  # the word that libnetwork's API has for it
+        **asking: Unpack[Asking],
+    ) -> Sandbox:
+        """Create a sandbox for a container.
+
+        `managed`: we make its namespace. `attached`: it is the one at `path`. `delegated`: a runtime moves the
+        container ends of its endpoints into a namespace of its own.
+        """
+        identity = SandboxId(check_id("sandbox", id) if id else new_id(asking.get("request"), f"sandbox/{container}"))
+        command = CreateSandbox(
+            identity,
+            container,
+            kind=_sandbox_kind(kind),
+            path=path,
+            hostname=hostname,
+            domainname=domainname,
+            labels=dict(labels or {}),
+        )
+        self.do(command, **asking)
+        return Sandbox(self, identity)
+
+    # --- looking things up
+
+    def networks(self) -> list[Network]:
+        """List the networks, the oldest first."""
+        with self.reading() as views:
+            return [Network(self, network) for network in views.networks.networks]
+
+    def network(self, name_or_id: str) -> Network:
+        """Find a network by id, name or id prefix."""
+        with self.reading() as views:
+            return Network(self, find_network(views, self.host, name_or_id))
+
+    def endpoints(self) -> list[Endpoint]:
+        """List the endpoints of all networks, the oldest first."""
+        with self.reading() as views:
+            return [Endpoint(self, endpoint) for endpoint in views.endpoints.endpoints]
+
+    def endpoint(self, name_or_id: str) -> Endpoint:
+        """Find an endpoint by id, NETWORK/NAME, a name that one network alone has, or id prefix."""
+        with self.reading() as views:
+            return Endpoint(self, find_endpoint(views, self.host, name_or_id))
+
+    def sandboxes(self) -> list[Sandbox]:
+        """List the sandboxes, the oldest first."""
+        with self.reading() as views:
+            return [Sandbox(self, sandbox) for sandbox in views.sandboxes.sandboxes]
+
+    def sandbox(self, container_or_id: str) -> Sandbox:
+        """Find a sandbox by id, its container's id, or id prefix."""
+        with self.reading() as views:
+            return Sandbox(self, find_sandbox(views, self.host, container_or_id))
+
+    # --- the log
+
+    def history(self, *, after: int = 0, tags: Sequence[str] = ()) -> Iterator[Recorded[Event]]:
+        """Read the committed events after a position, those with all the tags, and end."""
+        self._check_process()
+        return self._machine.ledger.read(after=Position(after), tags=tuple(tags))
+
+    def events(self, *, after: int = 0, poll_seconds: float = 0.1) -> Iterator[Recorded[Event]]:
+        """Read the committed events after a position and go on with new ones as they come, until `close`.
+
+        Those of other processes are noticed within `poll_seconds`.
+        """
+        self._check_process()
+        return self._machine.ledger.follow(Position(after), self._closed, poll_seconds)
+
+    # --- the end
+
+    def close(self) -> None:
+        """Write down how far the dataplane is, and let go of everything; the kernel stays as it is."""
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._check_process()
+            self._closed.set()
+            opened = self._opened
+            try:
+                if opened.machine.dataplane is not None:
+                    opened.machine.dataplane.close()
+            finally:
+                try:
+                    opened.machine.ledger.close()
+                finally:
+                    if opened.lock is not None:
+                        opened.lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- within the package
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it was opened for reading only."""
+        return self._read_only
+
+    def working(self) -> _Working:
+        """Hold the lock and have the machine."""
+        return _Working(self)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise LedgerError("this Controller was opened before a fork; call Controller.open in the child process")
+        if self._closed.is_set():
+            raise LedgerError("this Controller is closed; call Controller.open again")
+
+    def _complete(self, command: Command) -> Command:
+        """Add the facts that a command needs and its caller cannot know."""
+        if not isinstance(command, CreateSandbox) or command.identity is not None:
+            return command
+        path, identity = command.path, None
+        if command.kind is SandboxKind.MANAGED:
+            path = path or str(self._opened.namespace_directory / command.sandbox[:12])
+        elif path and self._machine.dataplane is not None:
+            identity = self._machine.dataplane.identify(path)
+        return CreateSandbox(
+            command.sandbox,
+            command.container,
+            command.kind,
+            path,
+            identity,
+            command.hostname,
+            command.domainname,
+            command.labels,
+        )
+
+
+class _Working:
+    """Hold the controller's lock, having checked that it may be used here."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def __enter__(self) -> Machine:
+        self._controller._check_process()  # noqa: SLF001  # one class in two parts
+        self._controller._lock.acquire()  # noqa: SLF001
+        return self._controller._machine  # noqa: SLF001
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._controller._lock.release()  # noqa: SLF001
+
+
+class _Reading(_Working):
+    """Hold the state still, caught up with the log."""
+
+    def __enter__(self) -> Views:  # type: ignore[override]  # a reader gets the views, not the machine
+        machine = super().__enter__()
+        try:
+            machine.catch_up()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return machine.views
+
+
+def _sandbox_kind(text: str) -> SandboxKind:
+    try:
+        return SandboxKind(text)
+    except ValueError:
+        raise Invalid(f"sandbox kind {text!r}", "unknown", f"known: {', '.join(SandboxKind)}") from None
+
+
+def _pool_requests(
+    subnets: Sequence[str], gateways: Sequence[str], *, ipv4: bool, ipv6: bool, allocation: str
+) -> tuple[PoolRequest, ...]:
+    """Turn what a caller writes into one request for each pool; a gateway goes to the subnet that it is in."""
+    try:
+        policy = AllocationPolicy(allocation)
+    except ValueError:
+        raise Invalid(f"allocation {allocation!r}", "unknown", f"known: {', '.join(AllocationPolicy)}") from None
+    blocks = [parse_subnet(text) for text in subnets]
+    addresses = [parse_address(text) for text in gateways]
+    families = {4: ipv4, 6: ipv6 or any(block.family == 6 for block in blocks)}
+    requests = []
+    for family in (4, 6):
+        mine: list[Subnet | None] = [block for block in blocks if block.family == family]
+        if mine and not families[family]:
+            raise Invalid(f"subnet {mine[0]}", f"IPv{family} is turned off", "turn it on, or leave the subnet out")
+        for block in mine or ([None] if families[family] else []):
+            inside = [address for address in addresses if block is None or address in block]
+            same = [address for address in inside or addresses if len(address) == (4 if family == 4 else 16)]
+            gateway = same[0] if same else None
+            if gateway is not None:
+                addresses.remove(gateway)
+            requests.append(PoolRequest(family, block, gateway, policy))
+    if addresses:
+        raise Invalid(f"{len(addresses)} gateway(s)", "there is no subnet for them", "give one gateway for each subnet")
+    return tuple(requests)

@@ -1,0 +1,345 @@
+"""Network, Endpoint, Sandbox: handles on things in the log, in the shape of libnetwork's objects.
+
+Keeps: a handle holds an id and nothing else; what it tells is the current state, and `NotFound` once the thing is gone.
+Knows nothing of: how anything is decided or applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Unpack
+
+from msgspec import Struct
+
+from ..domain.commands import (
+    AddAlias,
+    CreateEndpoint,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    JoinEndpoint,
+    LeaveEndpoint,
+    RemoveAlias,
+)
+from ..domain.errors import NotFound
+from ..domain.events import EndpointCreated, NetworkCreated, OptionValue, SandboxCreated
+from ..domain.values import (
+    PROTOCOL_NAMES,
+    EndpointId,
+    NetworkId,
+    SandboxId,
+    check_id,
+    family_of,
+    format_address,
+    format_host,
+    format_mac,
+    parse_address,
+    parse_mac,
+    parse_port,
+)
+from .requests import Asking, new_id
+
+if TYPE_CHECKING:
+    from ..domain.events import Recorded
+    from .controller import Controller
+
+
+class NetworkInfo(Struct, frozen=True):
+    """What a network is. `subnets` and `gateways` are text, in the same order; `created` is a log position."""
+
+    id: str
+    name: str
+    driver: str
+    scope: str
+    device: str
+    internal: bool
+    subnets: tuple[str, ...]
+    gateways: tuple[str, ...]
+    options: Mapping[str, OptionValue]
+    labels: Mapping[str, str]
+    endpoints: tuple[str, ...]
+    created: int
+
+
+class EndpointInfo(Struct, frozen=True):
+    """What an endpoint is and where it is joined; what it has not is empty.
+
+    `addresses` with prefix length. `port_map`: from `80/tcp` to the host addresses and ports that stand for it;
+    `published` tells whether they do now, which is while the endpoint is its sandbox's way out.
+    """
+
+    id: str
+    name: str
+    network: str
+    network_name: str
+    mac: str
+    addresses: tuple[str, ...]
+    gateways: tuple[str, ...]
+    aliases: tuple[str, ...]
+    port_map: Mapping[str, tuple[str, ...]]
+    published: bool
+    labels: Mapping[str, str]
+    sandbox: str
+    device: str
+    interface: str
+    created: int
+    joined: int
+
+
+class SandboxInfo(Struct, frozen=True):
+    """What a sandbox is. `key` is the path of its namespace; `gateways` from `ipv4`, `ipv6` to endpoint ids."""
+
+    id: str
+    container: str
+    kind: str
+    key: str
+    hostname: str
+    domainname: str
+    labels: Mapping[str, str]
+    endpoints: tuple[str, ...]
+    gateways: Mapping[str, str]
+    created: int
+
+
+class Network:
+    """A network; endpoints are created in it."""
+
+    def __init__(self, controller: Controller, identity: NetworkId) -> None:
+        self._controller = controller
+        self.id = identity
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._record().event.name
+
+    @property
+    def driver(self) -> str:
+        """The name of its driver."""
+        return self._record().event.driver
+
+    def info(self) -> NetworkInfo:
+        """Tell what it is."""
+        with self._controller.reading() as views:
+            record = self._record()
+            event = record.event
+            return NetworkInfo(
+                id=event.network,
+                name=event.name,
+                driver=event.driver,
+                scope="local",
+                device=event.device,
+                internal=event.internal,
+                subnets=tuple(str(pool.subnet) for pool in event.pools),
+                gateways=tuple(format_address(pool.gateway) for pool in event.pools),
+                options=event.options,
+                labels=event.labels,
+                endpoints=tuple(views.endpoints_of(event.network)),
+                created=record.position,
+            )
+
+    def endpoints(self) -> list[Endpoint]:
+        """List its endpoints."""
+        with self._controller.reading() as views:
+            return [Endpoint(self._controller, endpoint) for endpoint in views.endpoints_of(self.id)]
+
+    def create_endpoint(  # each option of an endpoint by its keyword
+        self,
+        name: str,
+        *,
+        addresses: Sequence[str] = (),
+        mac: str = "",
+        ports: Sequence[str] = (),
+        aliases: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002  # the word that libnetwork's API has for it
+        **asking: Unpack[Asking],
+    ) -> Endpoint:
+        """Create an endpoint in it.
+
+        `ports` are published as Docker writes them: `8080:80/tcp`, `127.0.0.1:53:53/udp`, `80`. `addresses` that are
+        not given are chosen.
+        """
+        subject = f"endpoint/{self.id}/{name}"
+        identity = EndpointId(check_id("endpoint", id) if id else new_id(asking.get("request"), subject))
+        command = CreateEndpoint(
+            identity,
+            self.id,
+            name,
+            addresses=tuple(parse_address(text) for text in addresses),
+            mac=parse_mac(mac) if mac else b"",
+            ports=tuple(parse_port(text) for text in ports),
+            aliases=tuple(aliases),
+            labels=dict(labels or {}),
+        )
+        self._controller.do(command, **asking)
+        return Endpoint(self._controller, identity)
+
+    def delete(self, *, force: bool = False, **asking: Unpack[Asking]) -> None:
+        """Delete it; with `force`, its endpoints first."""
+        self._controller.do(DeleteNetwork(self.id, force), **asking)
+
+    def _record(self) -> Recorded[NetworkCreated]:
+        with self._controller.reading() as views:
+            record = views.network(self.id)
+        if record is None:
+            raise NotFound(f"network {self.id[:12]}", "it is not there", "see `netledger network ls`")
+        return record
+
+    def __repr__(self) -> str:
+        return f"<Network {self.id[:12]}>"
+
+
+class Endpoint:
+    """An endpoint; it joins a sandbox."""
+
+    def __init__(self, controller: Controller, identity: EndpointId) -> None:
+        self._controller = controller
+        self.id = identity
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._record().event.name
+
+    @property
+    def network(self) -> Network:
+        """The network that it is in."""
+        return Network(self._controller, self._record().event.network)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox that it is in."""
+        with self._controller.reading() as views:
+            joined = views.joined(self.id)
+        return Sandbox(self._controller, joined.event.sandbox) if joined else None
+
+    def info(self) -> EndpointInfo:
+        """Tell what it is and where it is joined."""
+        with self._controller.reading() as views:
+            record = self._record()
+            event = record.event
+            network = views.network(event.network)
+            assert network is not None, "an endpoint's network is there"
+            joined = views.joined(self.id)
+            ports: dict[str, tuple[str, ...]] = {}
+            for port in views.ports_of(self.id):
+                inner = f"{port.event.port}/{PROTOCOL_NAMES[port.event.protocol]}"
+                outer = f"{format_host(port.event.host_address)}:{port.event.host_port}"
+                ports[inner] = (*ports.get(inner, ()), outer)
+            return EndpointInfo(
+                id=event.endpoint,
+                name=event.name,
+                network=event.network,
+                network_name=network.event.name,
+                mac=format_mac(event.mac),
+                addresses=tuple(f"{format_address(held.address)}/{held.prefix}" for held in event.addresses),
+                gateways=tuple(
+                    format_address(pool.gateway)
+                    for pool in network.event.pools
+                    if pool.subnet.family in {family_of(held.address) for held in event.addresses}
+                ),
+                aliases=tuple(views.aliases_of(self.id)),
+                port_map=ports,
+                published=views.is_published(self.id, 4) or views.is_published(self.id, 6),
+                labels=event.labels,
+                sandbox=joined.event.sandbox if joined else "",
+                device=joined.event.device if joined else "",
+                interface=joined.event.interface if joined else "",
+                created=record.position,
+                joined=joined.position if joined else 0,
+            )
+
+    def join(
+        self,
+        sandbox: Sandbox,
+        *,
+        priority: int = 0,
+        interface: str = "",
+        **asking: Unpack[Asking],
+    ) -> None:
+        """Put it into a sandbox; the endpoint with the highest priority is the sandbox's way out."""
+        command = JoinEndpoint(self.id, sandbox.id, priority, interface)
+        self._controller.do(command, **asking)
+
+    def leave(self, **asking: Unpack[Asking]) -> None:
+        """Take it out of the sandbox that it is in."""
+        self._controller.do(LeaveEndpoint(self.id), **asking)
+
+    def add_alias(self, alias: str, **asking: Unpack[Asking]) -> None:
+        """Give it another name in its network."""
+        self._controller.do(AddAlias(self.id, alias), **asking)
+
+    def remove_alias(self, alias: str, **asking: Unpack[Asking]) -> None:
+        """Take one of its other names from it."""
+        self._controller.do(RemoveAlias(self.id, alias), **asking)
+
+    def delete(self, *, force: bool = False, **asking: Unpack[Asking]) -> None:
+        """Delete it and give back what it holds; with `force`, even from its sandbox."""
+        self._controller.do(DeleteEndpoint(self.id, force), **asking)
+
+    def _record(self) -> Recorded[EndpointCreated]:
+        with self._controller.reading() as views:
+            record = views.endpoint(self.id)
+        if record is None:
+            raise NotFound(f"endpoint {self.id[:12]}", "it is not there", "see `netledger endpoint ls`")
+        return record
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.id[:12]}>"
+
+
+class Sandbox:
+    """A container's network namespace; endpoints join it."""
+
+    def __init__(self, controller: Controller, identity: SandboxId) -> None:
+        self._controller = controller
+        self.id = identity
+
+    @property
+    def key(self) -> str:
+        """The path of its namespace, which `nsenter --net=` can enter; empty for a delegated one."""
+        return self._record().event.path
+
+    @property
+    def container(self) -> str:
+        """The id of its container."""
+        return self._record().event.container
+
+    def info(self) -> SandboxInfo:
+        """Tell what it is."""
+        with self._controller.reading() as views:
+            record = self._record()
+            event = record.event
+            gateways = {f"ipv{family}": views.gateway(self.id, family) for family in (4, 6)}
+            return SandboxInfo(
+                id=event.sandbox,
+                container=event.container,
+                kind=event.kind,
+                key=event.path,
+                hostname=event.hostname,
+                domainname=event.domainname,
+                labels=event.labels,
+                endpoints=tuple(views.joined_to(self.id)),
+                gateways={family: endpoint for family, endpoint in gateways.items() if endpoint},
+                created=record.position,
+            )
+
+    def endpoints(self) -> list[Endpoint]:
+        """List the endpoints in it."""
+        with self._controller.reading() as views:
+            return [Endpoint(self._controller, endpoint) for endpoint in views.joined_to(self.id)]
+
+    def delete(self, *, force: bool = False, **asking: Unpack[Asking]) -> None:
+        """Delete it; with `force`, its endpoints are taken out of it first, and stay."""
+        self._controller.do(DeleteSandbox(self.id, force), **asking)
+
+    def _record(self) -> Recorded[SandboxCreated]:
+        with self._controller.reading() as views:
+            record = views.sandbox(self.id)
+        if record is None:
+            raise NotFound(f"sandbox {self.id[:12]}", "it is not there", "see `netledger sandbox ls`")
+        return record
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self.id[:12]}>"

@@ -1,0 +1,132 @@
+"""Reconciling: the host against the log, by observing.
+
+Keeps: what is found and what is mended are events; a host that agrees with the log gives none.
+Knows nothing of: how a difference is found or applied.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from ..dataplanes.contract import Observation, Plan, Verb
+from ..dataplanes.plan import describe, digest
+from ..dataplanes.subscriber import Fault
+from ..domain.errors import Conflict, Forbidden, LedgerDamaged, Unavailable
+from ..domain.events import DriftDetected, DriftRepaired, Event, HostRebuilt, Origin
+from .controller import Controller
+from .machine import Machine, describe_faults
+from .opening import lost_sandboxes
+from .requests import Author, author
+
+Recording = Callable[[Origin, Plan], Event]
+
+
+class Comparison(Struct, frozen=True):
+    """How a host differs from its log: the plan that would mend it, a line a step, and its digest.
+
+    `dying`: objects that are on their way out. `lost`: sandboxes whose namespace, which is not ours, is gone.
+    """
+
+    lines: tuple[str, ...]
+    digest: str
+    dying: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether there is nothing to mend."""
+        return not self.lines and not self.lost
+
+
+class Reconciliation(Struct, frozen=True):
+    """What was mended: the comparison that it began with, and what could not be mended."""
+
+    comparison: Comparison
+    faults: tuple[str, ...]
+
+
+def compare(controller: Controller) -> Comparison:
+    """Observe the host and compare it with the log; changes neither."""
+    with controller.working() as machine:
+        machine.catch_up()
+        return _compare(machine)[0]
+
+
+def repair(
+    controller: Controller, *, actor: str | None = None, reason: str = "", expected: str | None = None
+) -> Reconciliation:
+    """Mend the difference between host and log, and record what was found and what was mended.
+
+    `expected` is the digest of the plan that was shown; another one by now is a conflict, and nothing is done.
+    """
+    return _reconcile(
+        controller,
+        author(actor, reason, None),
+        expected,
+        found=lambda origin, plan: DriftDetected(*origin, differences=describe(plan.steps)),
+        mended=lambda origin, plan: DriftRepaired(*origin, repairs=describe(plan.steps)),
+    )
+
+
+def rebuild(
+    controller: Controller, *, actor: str | None = None, reason: str = "", expected: str | None = None
+) -> Reconciliation:
+    """Make the host what the log says, from whatever is there, and record that it was done."""
+    return _reconcile(controller, author(actor, reason, None), expected, found=None, mended=_rebuilt)
+
+
+def _reconcile(
+    controller: Controller,
+    who: Author,
+    expected: str | None,
+    *,
+    found: Recording | None,
+    mended: Recording,
+) -> Reconciliation:
+    with controller.working() as machine:
+        if controller.is_read_only:
+            raise Forbidden("change the host", "this controller was opened read-only", "open it without read_only")
+        if machine.ledger.damage is not None:
+            raise LedgerDamaged(machine.ledger.damage)
+        machine.catch_up()
+        comparison, plan = _compare(machine)
+        if expected is not None and comparison.digest != expected:
+            raise Conflict(f"apply plan {expected}", f"it would be plan {comparison.digest} now", "look at it again")
+        if comparison.agrees:
+            return Reconciliation(comparison, ())
+        origin = machine.origin(who, time.time_ns())
+        if found is not None:
+            machine.record([found(origin, plan)])
+        faults: list[Fault] = []
+        losses = lost_sandboxes(machine, "found by observing")
+        if losses:
+            for result in machine.execute(losses, who):
+                result.check()
+                faults += result.faults
+        faults += machine.carry_out(plan).faults
+        if faults:
+            machine.record_faults(faults, who)
+        else:
+            machine.record([mended(origin, plan)])
+        return Reconciliation(comparison, describe_faults(faults))
+
+
+def _compare(machine: Machine) -> tuple[Comparison, Plan]:
+    if machine.subscriber is None:
+        raise Unavailable("compare the host with the log", "there is no dataplane", "open it with one")
+    plan, observation = machine.subscriber.compare()
+    return _comparison(plan, observation), plan
+
+
+def _comparison(plan: Plan, observation: Observation) -> Comparison:
+    return Comparison(
+        describe(plan.steps), digest(plan), tuple(sorted(observation.dying)), tuple(sorted(observation.lost))
+    )
+
+
+def _rebuilt(origin: Origin, plan: Plan) -> HostRebuilt:
+    counts = {verb: sum(step.verb is verb for step in plan.steps) for verb in Verb}
+    return HostRebuilt(*origin, made=counts[Verb.MAKE], replaced=counts[Verb.REPLACE], removed=counts[Verb.REMOVE])

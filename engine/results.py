@@ -1,0 +1,67 @@
+"""What came of a command.
+
+Knows nothing of: how it was decided or applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ..dataplanes.plan import describe
+from ..dataplanes.subscriber import Advance, Fault
+from ..domain.commands import Command
+from ..domain.errors import NetledgerError
+from ..domain.events import Event, Recorded
+from ..domain.values import Position
+
+
+class Result(Struct):
+    """What came of one command: its events, or the error that stopped it.
+
+    `is_repetition`: it had been carried out before under the same request id, and these are the events of that time.
+    `faults`: what the dataplane could not remove although the log says it is gone.
+    """
+
+    command: Command
+    events: tuple[Recorded[Event], ...] = ()
+    error: NetledgerError | None = None
+    is_repetition: bool = False
+    faults: tuple[Fault, ...] = ()
+
+    def check(self) -> None:
+        """Raise the error that stopped it, if any."""
+        if self.error is not None:
+            raise self.error
+
+
+class Recovery(Struct, frozen=True):
+    """What a start made good: events up to `until` of which those after `since` may not have been in the kernel."""
+
+    since: Position
+    until: Position
+    steps: tuple[str, ...]
+    faults: tuple[str, ...]
+    has_rebooted: bool = False
+
+    def __str__(self) -> str:
+        why = "after a reboot" if self.has_rebooted else f"of the events {self.since + 1} to {self.until}"
+        faults = f", {len(self.faults)} of them failed" if self.faults else ""
+        return f"recovered: {len(self.steps)} kernel operation(s) {why}{faults}"
+
+
+def recovery_of(since: Position, advance: Advance, until: Position, *, has_rebooted: bool) -> Recovery:
+    """Say what an advance at start made good."""
+    return Recovery(
+        since,
+        until,
+        describe(advance.plan.steps),
+        tuple(str(fault.outcome.fault) for fault in advance.faults),
+        has_rebooted,
+    )
+
+
+def first_error(results: Sequence[Result]) -> NetledgerError | None:
+    """Name the first error of a batch."""
+    return next((result.error for result in results if result.error is not None), None)

@@ -1,0 +1,146 @@
+"""Desired state: the kernel objects that the views call for, entity by entity.
+
+Keeps: an object belongs to one entity; what an entity calls for changes only by events that touched it.
+Knows nothing of: what is in any kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from ..domain.drivers import DRIVERS, lower_host
+from ..domain.events import Entity, Event
+from ..domain.objects import KernelObject, Key, Namespace, Route
+from ..domain.values import EndpointId, HostId, NetworkId, SandboxId, SandboxKind, Subnet, family_of
+from .views import Views
+
+Objects: TypeAlias = Mapping[Key, KernelObject]
+
+DEFAULT_ROUTES = {4: Subnet(bytes(4), 0), 6: Subnet(bytes(16), 0)}
+
+
+def lower(views: Views, entity: Entity) -> Objects:
+    """List what an entity calls for now; nothing when it is not there."""
+    kind, identity = entity
+    return {made.key: made for made in _LOWERINGS[kind](views, identity)}
+
+
+def lower_everything(views: Views, host: HostId) -> Objects:
+    """List what a whole host calls for."""
+    objects: dict[Key, KernelObject] = {}
+    for entity in entities(views, host):
+        objects.update(lower(views, entity))
+    return objects
+
+
+def entities(views: Views, host: HostId) -> Iterator[Entity]:
+    """List every entity of a host that may own kernel objects."""
+    yield ("host", host)
+    for network in views.networks.networks.values():
+        if network.event.host == host:
+            yield ("network", network.event.network)
+    for sandbox in views.sandboxes.sandboxes.values():
+        if sandbox.event.host == host:
+            yield ("sandbox", sandbox.event.sandbox)
+    for joined in views.endpoints.joined.values():
+        if joined.event.host == host:
+            yield ("endpoint", joined.event.endpoint)
+
+
+class Pending:
+    """What the entities touched since the last `take` called for before: the other half of a plan.
+
+    With `every_state` it also remembers what they called for in between, which may be in the kernel after a crash.
+    """
+
+    def __init__(self, views: Views, host: HostId) -> None:
+        self._views = views
+        self._host = host
+        self._before: dict[Entity, Objects] = {}
+        self._between: dict[Key, tuple[Entity, KernelObject]] = {}
+        self._saved: tuple[dict[Entity, Objects], dict[Key, tuple[Entity, KernelObject]]] = ({}, {})
+        self.every_state = False
+
+    def note(self, event: Event) -> None:
+        """Remember what the entities that `event` touches call for; to be called before it is folded."""
+        if event.host != self._host:
+            return
+        for entity in event.touched():
+            if entity not in self._before:
+                self._before[entity] = lower(self._views, entity)
+            elif self.every_state:
+                for key, made in lower(self._views, entity).items():
+                    self._between[key] = (entity, made)
+
+    def begin(self) -> None:
+        """Mark where a speculative fold begins."""
+        self._saved = (dict(self._before), dict(self._between))
+
+    def undo(self) -> None:
+        """Forget what was noted since `begin`."""
+        self._before, self._between = self._saved
+
+    def take(self) -> tuple[dict[Entity, Objects], dict[Key, tuple[Entity, KernelObject]]]:
+        """Hand over what was called for before and in between, and begin anew."""
+        taken = (self._before, self._between)
+        self._before, self._between = {}, {}
+        return taken
+
+
+def _lower_host(views: Views, identity: str) -> list[KernelObject]:
+    return lower_host(network.event for network in views.networks.networks.values() if network.event.host == identity)
+
+
+def _lower_network(views: Views, identity: str) -> list[KernelObject]:
+    network = views.network(NetworkId(identity))
+    return DRIVERS[network.event.driver].lower_network(network.event) if network else []
+
+
+def _lower_sandbox(views: Views, identity: str) -> list[KernelObject]:
+    sandbox = views.sandbox(SandboxId(identity))
+    if sandbox is None or sandbox.event.kind is SandboxKind.DELEGATED:
+        return []
+    objects: list[KernelObject] = []
+    if sandbox.event.kind is SandboxKind.MANAGED:
+        objects.append(Namespace(sandbox.event.sandbox, sandbox.event.path))
+    for family, destination in DEFAULT_ROUTES.items():
+        gateway = views.gateway(sandbox.event.sandbox, family)
+        if gateway is not None:
+            objects.append(_default_route(views, gateway, destination))
+    return objects
+
+
+def _default_route(views: Views, endpoint: EndpointId, destination: Subnet) -> Route:
+    joined = views.joined(endpoint)
+    assert joined is not None, "a gateway is in the sandbox"
+    network = views.network(joined.event.network)
+    assert network is not None, "an endpoint's network is there"
+    gateway = next(pool.gateway for pool in network.event.pools if pool.subnet.family == destination.family)
+    return Route(joined.event.sandbox, joined.event.interface, destination, gateway)
+
+
+def _lower_endpoint(views: Views, identity: str) -> list[KernelObject]:
+    endpoint = views.endpoint(EndpointId(identity))
+    joined = views.joined(EndpointId(identity))
+    if endpoint is None or joined is None:
+        return []
+    network = views.network(endpoint.event.network)
+    sandbox = views.sandbox(joined.event.sandbox)
+    assert network is not None, "an endpoint's network is there"
+    assert sandbox is not None, "a joined endpoint's sandbox is there"
+    ports = [
+        port.event
+        for port in views.ports_of(endpoint.event.endpoint)
+        if views.is_published(endpoint.event.endpoint, family_of(port.event.host_address))
+    ]
+    driver = DRIVERS[network.event.driver]
+    return driver.lower_endpoint(network.event, endpoint.event, joined.event, sandbox.event.kind, ports)
+
+
+_LOWERINGS: dict[str, Callable[[Views, str], list[KernelObject]]] = {
+    "host": _lower_host,
+    "network": _lower_network,
+    "sandbox": _lower_sandbox,
+    "endpoint": _lower_endpoint,
+}

@@ -1,0 +1,199 @@
+"""All views as one state: folded in log order, undone as one, asked by rules, readers and the lowering.
+
+Keeps: `position` is that of the last event folded; after `undo` everything is as at `begin`.
+Knows nothing of: the log, threads, kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..domain.events import (
+    AddressAllocated,
+    EndpointCreated,
+    EndpointJoined,
+    Entity,
+    Event,
+    HostRegistered,
+    NetworkCreated,
+    PoolAllocated,
+    PortBound,
+    Recorded,
+    SandboxCreated,
+)
+from ..domain.values import NOWHERE, EndpointId, HostId, NetworkId, PoolId, Position, SandboxId
+from .endpoints import Endpoints
+from .faults import Faults
+from .ipam import Ipam
+from .journal import Journal, Projection
+from .names import Names
+from .networks import Networks
+from .ports import Ports
+from .sandboxes import Sandboxes
+
+_NONE: Mapping[Any, None] = {}
+
+
+class Views:
+    """The state at one position of the log; satisfies `domain.view.View`."""
+
+    def __init__(self) -> None:
+        self.position: Position = NOWHERE
+        self.last_at = 0
+        """When the last event happened, by its host's clock."""
+        self._journal = Journal()
+        self._begun_at: tuple[Position, int] = (NOWHERE, 0)
+        self.networks = Networks(self._journal)
+        self.endpoints = Endpoints(self._journal)
+        self.sandboxes = Sandboxes(self._journal)
+        self.ipam = Ipam(self._journal)
+        self.ports = Ports(self._journal)
+        self.names = Names(self._journal)
+        self.faults = Faults(self._journal)
+        self._parts: dict[str, Projection] = {
+            "networks": self.networks,
+            "endpoints": self.endpoints,
+            "sandboxes": self.sandboxes,
+            "ipam": self.ipam,
+            "ports": self.ports,
+            "names": self.names,
+            "faults": self.faults,
+        }
+        self._handlers: dict[type[Event], tuple[Callable[[Position, Any], None], ...]] = {}
+        for part in self._parts.values():
+            for kind, handler in part.handlers.items():
+                self._handlers[kind] = (*self._handlers.get(kind, ()), handler)
+
+    # --- folding
+
+    def fold(self, position: Position, event: Event) -> None:
+        """Take in the next event."""
+        assert position > self.position, "events are folded in log order"
+        for handler in self._handlers.get(type(event), ()):
+            handler(position, event)
+        self.position = position
+        self.last_at = event.at
+
+    def begin(self) -> None:
+        """Begin a speculative fold."""
+        self._journal.begin()
+        self._begun_at = (self.position, self.last_at)
+
+    def commit(self) -> None:
+        """Keep what was folded since `begin`."""
+        self._journal.commit()
+
+    def undo(self) -> None:
+        """Take back what was folded since `begin`."""
+        self._journal.undo()
+        self.position, self.last_at = self._begun_at
+
+    def digest(self) -> str:
+        """Hash everything that the views hold, the same for the same state however it came about (SHA-256)."""
+        digest = hashlib.sha256(b"%d" % self.position)
+        for name, part in self._parts.items():
+            for table_name, table in part.tables().items():
+                rows = sorted((msgspec.msgpack.encode(key), _canonical(value)) for key, value in table.items())
+                digest.update(msgspec.msgpack.encode((name, table_name, rows)))
+        return digest.hexdigest()
+
+    # --- asking
+
+    def host(self, host: HostId) -> Recorded[HostRegistered] | None:
+        """Find a host that keeps its networks here."""
+        return self.networks.hosts.get(host)
+
+    def boot(self, host: HostId) -> str:
+        """Name the boot that the host was last known to run in; empty for an unknown host."""
+        return self.networks.boots.get(host, "")
+
+    def network(self, network: NetworkId) -> Recorded[NetworkCreated] | None:
+        """Find a network."""
+        return self.networks.networks.get(network)
+
+    def network_named(self, scope: str, name: str) -> NetworkId | None:
+        """Find a network by its name."""
+        return self.names.networks.get((scope, name))
+
+    def endpoint(self, endpoint: EndpointId) -> Recorded[EndpointCreated] | None:
+        """Find an endpoint."""
+        return self.endpoints.endpoints.get(endpoint)
+
+    def endpoint_named(self, network: NetworkId, name: str) -> EndpointId | None:
+        """Find an endpoint by its name in its network."""
+        return self.names.endpoints.get((network, name))
+
+    def endpoints_of(self, network: NetworkId) -> Mapping[EndpointId, None]:
+        """List the endpoints of a network."""
+        return self.endpoints.by_network.get(network, _NONE)
+
+    def aliases_of(self, endpoint: EndpointId) -> Mapping[str, None]:
+        """List the other names of an endpoint."""
+        return self.endpoints.aliases.get(endpoint, _NONE)
+
+    def mac_holder(self, network: NetworkId, mac: bytes) -> EndpointId | None:
+        """Find who has a MAC address in a network."""
+        return self.endpoints.by_mac.get((network, mac))
+
+    def device_holder(self, host: HostId, device: str) -> Entity | None:
+        """Find whose interface has this name in the host's namespace."""
+        return self.names.devices.get((host, device))
+
+    def joined(self, endpoint: EndpointId) -> Recorded[EndpointJoined] | None:
+        """Find the sandbox that an endpoint is in."""
+        return self.endpoints.joined.get(endpoint)
+
+    def joined_to(self, sandbox: SandboxId) -> Mapping[EndpointId, None]:
+        """List the endpoints in a sandbox."""
+        return self.sandboxes.endpoints.get(sandbox, _NONE)
+
+    def sandbox(self, sandbox: SandboxId) -> Recorded[SandboxCreated] | None:
+        """Find a sandbox."""
+        return self.sandboxes.sandboxes.get(sandbox)
+
+    def sandbox_of(self, host: HostId, container: str) -> SandboxId | None:
+        """Find the sandbox of a container."""
+        return self.names.containers.get((host, container))
+
+    def gateway(self, sandbox: SandboxId, family: int) -> EndpointId | None:
+        """Find the endpoint that is a sandbox's way out for an address family."""
+        record = self.sandboxes.gateways.get((sandbox, family))
+        return record.event.endpoint if record else None
+
+    def pools_of(self, scope: str, space: str) -> Iterable[Recorded[PoolAllocated]]:
+        """List the pools taken from an address space."""
+        return [self.ipam.pools[pool] for pool in self.ipam.by_space.get((scope, space), _NONE)]
+
+    def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
+        """Find who holds an address."""
+        return self.ipam.holders.get((pool, address))
+
+    def free_ordinal(self, pool: PoolId, low: int, high: int) -> int | None:
+        """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
+        return self.ipam.free_ordinal(pool, low, high)
+
+    def ports_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortBound]]:
+        """List the host ports that an endpoint holds."""
+        return tuple(self.ports.by_endpoint.get(endpoint, {}).values())
+
+    def port_holders(self, host: HostId, protocol: int, host_port: int) -> Sequence[Recorded[PortBound]]:
+        """List who holds a port of a host, at any of its addresses."""
+        return tuple(self.ports.by_number.get((host, protocol, host_port), {}).values())
+
+    def last_ephemeral_port(self, host: HostId, protocol: int) -> int:
+        """Name the host port that was last chosen; 0 when none was."""
+        return self.ports.last_chosen.get((host, protocol), 0)
+
+    def is_published(self, endpoint: EndpointId, family: int) -> bool:
+        """Whether an endpoint's ports of an address family are published."""
+        return (endpoint, family) in self.ports.published
+
+
+def _canonical(value: object) -> bytes:
+    if isinstance(value, dict):
+        value = sorted((msgspec.msgpack.encode(key), _canonical(inner)) for key, inner in value.items())
+    return msgspec.msgpack.encode(value, order="deterministic")
