@@ -22,7 +22,7 @@ from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBRec
 from eventsourcing.persistence import ProgrammingError
 
 from ..domain.errors import LedgerError
-from .batch import compose
+from .batch import Batch, compose
 from .chain import Row, Tip, Verification, first_wrong_in_index, genesis, walk
 from .dcb import Listeners, Response, Subscription, guard_failed, items_of, must_check
 from .recorder import BATCH_EVENTS, RawEvent, Statistics, time_of
@@ -57,15 +57,27 @@ class MemoryRecorder(DCBRecorder):
                 assert condition is not None
                 self._check(condition)
             batch = compose(events, self._tip, self._registry)
-            self._registry.adopt(batch.registrations)
-            self._rows.extend(batch.rows)
-            for tag, position in batch.index:
-                self._positions_of_tag.setdefault(tag, []).append(position)
-            for row in batch.rows:
-                self._positions_of_type.setdefault(row[1], []).append(row[0])
-            self._tip = batch.tip
+            try:
+                self._registry.adopt(batch.registrations)
+                self._rows.extend(batch.rows)
+                for tag, position in batch.index:
+                    self._positions_of_tag.setdefault(tag, []).append(position)
+                for row in batch.rows:
+                    self._positions_of_type.setdefault(row[1], []).append(row[0])
+                self._tip = batch.tip
+            finally:  # Ctrl-C may have come between
+                self._drop_what_is_behind_the_tip(batch)
         self._listeners.notify()
         return batch.tip.position
+
+    def _drop_what_is_behind_the_tip(self, batch: Batch) -> None:
+        if len(self._rows) == self._tip.position:
+            return
+        del self._rows[self._tip.position :]
+        for tag, _ in batch.index:
+            _drop_behind(self._tip.position, self._positions_of_tag.get(tag, []))
+        for row in batch.rows:
+            _drop_behind(self._tip.position, self._positions_of_type.get(row[1], []))
 
     def _check(self, condition: DCBAppendCondition) -> None:
         for item in items_of(condition.fail_if_events_match):
@@ -192,3 +204,8 @@ class MemoryRecorder(DCBRecorder):
                 f"use a ledger in memory: it belongs to process {self._process}, and a forked child's copy would go "
                 "its own way; open a ledger with a path in both"
             )
+
+
+def _drop_behind(last: int, positions: list[int]) -> None:
+    while positions and positions[-1] > last:
+        positions.pop()

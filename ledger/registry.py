@@ -50,18 +50,18 @@ class Registry:
         self.frames: dict[int, bytes] = {}
         self.written: dict[str, int] = {}
         """Under which number events of a name are written today."""
-        self._numbers: dict[str, list[int]] = {}
+        self._numbers: dict[str, dict[int, None]] = {}
 
     def adopt(self, registrations: Iterable[Registration]) -> None:
-        """Take in what is committed."""
+        """Take in what is committed. A number counts as taken in when all else is: Ctrl-C may come between."""
         for number, kind in registrations:
             if number in self.kinds:
                 continue
             self.frames[number] = kind.frame()
-            self.kinds[number] = kind
-            self._numbers.setdefault(kind.name, []).append(number)
+            self._numbers.setdefault(kind.name, {})[number] = None
             if kind == self.current(kind.name):
                 self.written[kind.name] = number
+            self.kinds[number] = kind
 
     def current(self, name: str) -> EventType:
         """Describe the event type that this code writes under this name."""
@@ -69,4 +69,4 @@ class Registry:
 
     def numbers_of(self, names: Iterable[str]) -> list[int]:
         """List the numbers, of whatever version, that stand for these names."""
-        return [number for name in dict.fromkeys(names) for number in self._numbers.get(name, ())]
+        return [number for name in dict.fromkeys(names) for number in tuple(self._numbers.get(name, ()))]

@@ -142,7 +142,6 @@ class SQLiteRecorder(DCBRecorder):
                 self._known = None
                 yield writer, known
             except BaseException as error:
-                self._known = None
                 if writer.in_transaction:
                     with suppress(sqlite3.Error):  # tried again before the next one begins
                         writer.execute("ROLLBACK")

@@ -84,10 +84,11 @@ def test_the_wheel_holds_one_import_package(wheel: Path):
 
 
 def test_the_wheel_holds_every_module(wheel: Path):
-    """What the checkout can import, the wheel can: nothing is lost between checkout, sdist and wheel."""
+    """What the checkout can import and load, the wheel can: nothing is lost between checkout, sdist and wheel."""
     here = {path.relative_to(ROOT).as_posix() for path in (ROOT / "netledger").glob("*.py")}
     for folder in FOLDERS:
-        here |= {f"netledger/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
+        for kind in ("*.py", "*.nft"):
+            here |= {f"netledger/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob(kind)}
     assert names(wheel) == here | {"netledger/py.typed"}
 
 

@@ -1,10 +1,5 @@
 """The command line: hands the arguments to the application and answers with an exit status."""
 
-from __future__ import annotations
+from .application import main, run
 
-import sys
-
-
-def main() -> None:
-    """Say that the command line has no commands yet, and leave with status 2."""
-    sys.exit("netledger: no commands yet")
+__all__ = ["main", "run"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -193,6 +193,49 @@ def test_follow_wakes_for_appends_of_this_process(ledger: Ledger, alias: Alias) 
     thread.start()
     assert next(follower).position == 1
     thread.join()
+
+
+def test_follow_wakes_for_what_comes_between_its_read_and_its_wait(ledger: Ledger, alias: Alias, monkeypatch) -> None:
+    """Nothing was found, and then it is appended: the follower does not sleep over it."""
+    read_raw = ledger._recorder.read_raw
+
+    def read_and_be_late(**how: object) -> Iterator[object]:
+        found = list(read_raw(**how))
+        if not found:
+            ledger.append([alias(1)], (), ledger.head)
+        return iter(found)
+
+    monkeypatch.setattr(ledger._recorder, "read_raw", read_and_be_late)
+    assert next(ledger.follow(0, None, 3600)).position == 1
+
+
+def test_interrupt_during_an_append_in_memory_leaves_nothing(alias: Alias) -> None:
+    """Ctrl-C between a batch's rows and the end of it: the log is as it was, and goes on there."""
+    with Ledger.open(None) as ledger:
+        ledger.append([alias(1)], (), 0)
+
+        class Interrupting(dict):
+            at: object = None
+
+            def setdefault(self, key: object, default: object = None) -> object:
+                if key == self.at:
+                    raise KeyboardInterrupt
+                return super().setdefault(key, default)
+
+        recorder = ledger._recorder
+        for name, at in (("_positions_of_tag", "request:r2/0"), ("_positions_of_type", 1)):
+            index = Interrupting(getattr(recorder, name))
+            setattr(recorder, name, index)
+            index.at = at
+            with pytest.raises(KeyboardInterrupt):
+                ledger.append([alias(2)] * 2, (), 1)
+            index.at = None
+            assert ledger.head == 1
+            assert ledger.verify().problem is None
+        assert ledger.append([alias(3)], (), 1) == 2
+        assert [recorded.event for recorded in ledger.read()] == [alias(1), alias(3)]
+        assert [recorded.position for recorded in ledger.read(tags=["endpoint:e1"])] == [1, 2]
+        assert [recorded.position for recorded in ledger.read(types=[AliasAdded])] == [1, 2]
 
 
 def test_readers_see_whole_appends_while_another_thread_appends(ledger: Ledger, alias: Alias) -> None:

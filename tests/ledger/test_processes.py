@@ -183,6 +183,22 @@ def test_two_ledgers_of_one_process_do_not_take_each_other_s_locks(path: Path, a
         assert ledger.head == 2
 
 
+def test_interrupt_behind_the_commit_leaves_nothing_stale(path: Path, alias: Alias, monkeypatch) -> None:
+    """Ctrl-C between an append's COMMIT and what is remembered of it: the next append goes on behind it."""
+    with Ledger.open(path) as ledger:
+        ledger.append([alias(1)], (), 0)
+
+        def interrupt(registrations: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger._recorder._registry, "adopt", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.append([alias(2)], (), 1)
+        assert ledger.append([alias(3)], (), ledger.head) == 3
+        assert ledger.verify().events == 3
+
+
 def test_interrupt_at_any_moment_leaves_nothing_stale(path: Path, alias: Alias) -> None:
     """Ctrl-C anywhere in an append, even behind its commit, leaves a ledger that goes on at the log's true end."""
     chance = random.Random(7)
@@ -211,6 +227,7 @@ def test_interrupt_at_any_moment_leaves_nothing_stale(path: Path, alias: Alias) 
             assert ledger.head % 3 == 0
             assert ledger.verify().problem is None
     finally:
+        armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         gc.enable()

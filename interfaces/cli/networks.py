@@ -1,0 +1,149 @@
+"""`netledger network`: create, rm, ls, inspect.
+
+Must not know: what any driver does with its options.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from .exits import DONE
+from .options import (
+    HERE,
+    THIS_HOST,
+    THIS_USER,
+    Author,
+    Force,
+    Host,
+    Labels,
+    Log,
+    Quiet,
+    Request,
+    pairs,
+)
+from .printing import ID_SHOWN, as_builtins, document, fields, shown, table
+from .removing import remove
+from .session import changing, reading
+
+app = App(name="network", help="Networks: address pools and the bridge that carries them.")
+
+
+@app.command
+def create(  # noqa: PLR0913  # a parameter for each option
+    name: str,
+    /,
+    *,
+    driver: Annotated[str, Parameter(help="The network driver. Else bridge.")] = "bridge",
+    subnet: Annotated[
+        tuple[str, ...], Parameter(help="A CIDR block, one of each address family. Else a predefined one.")
+    ] = (),
+    gateway: Annotated[tuple[str, ...], Parameter(help="The gateway in it. Else its first address.")] = (),
+    ipv4: Annotated[bool, Parameter(negative="--no-ipv4", help="Give it IPv4, or not. Else it has it.")] = True,
+    ipv6: Annotated[bool, Parameter(help="Give it IPv6, too.")] = False,
+    internal: Annotated[bool, Parameter(help="Let nothing in or out of it.")] = False,
+    allocation: Annotated[
+        str, Parameter(help="Which free address comes next: next (after the last one) or lowest. Else next.")
+    ] = "next",
+    opt: Annotated[
+        tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of the driver, KEY=VALUE; repeatable.")
+    ] = (),
+    label: Labels = (),
+    id: Annotated[str | None, Parameter(help="Its id, 64 hex digits. Else a random one.")] = None,  # noqa: A002  # the option's name
+    log: Log = HERE,
+    host: Host = THIS_HOST,
+    author: Author = THIS_USER,
+    request: Request = None,
+) -> int:
+    """Create a network NAME and print its id."""
+    options, labels = pairs("--opt", opt), pairs("--label", label)
+    with changing(log, host, author) as controller:
+        network = controller.create_network(
+            name,
+            driver,
+            subnets=subnet,
+            gateways=gateway,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            allocation=allocation,
+            internal=internal,
+            options=dict(options),
+            labels=labels,
+            id=id,
+            reason=author.reason,
+            request=request,
+        )
+        if log.json:
+            document(as_builtins(network.info()))
+        else:
+            print(network.id)
+    return DONE.status
+
+
+@app.command
+def rm(
+    name: str,
+    /,
+    *others: str,
+    force: Force = False,
+    log: Log = HERE,
+    host: Host = THIS_HOST,
+    author: Author = THIS_USER,
+    request: Request = None,
+) -> int:
+    """Delete networks, by id, name or id prefix; with --force, their endpoints first."""
+    from ...domain.commands import DeleteNetwork
+    from ...domain.values import NetworkId
+
+    return remove(
+        (name, *others),
+        lambda controller, text: controller.network(text).id,
+        lambda identity: DeleteNetwork(NetworkId(identity), force),
+        log=log,
+        host=host,
+        author=author,
+        request=request,
+    )
+
+
+@app.command
+def ls(*, quiet: Quiet = False, log: Log = HERE) -> int:
+    """List the networks, the oldest first."""
+    with reading(log) as controller:
+        infos = [network.info() for network in controller.networks()]
+        if log.json:
+            document([as_builtins(info) for info in infos])
+        elif quiet:
+            for info in infos:
+                print(info.id)
+        else:
+            table(
+                ("id", "name", "driver", "subnets", "device", "endpoints"),
+                (
+                    (
+                        info.id[:ID_SHOWN],
+                        info.name,
+                        info.driver,
+                        info.subnets,
+                        info.device,
+                        len(info.endpoints),
+                    )
+                    for info in infos
+                ),
+            )
+    return DONE.status
+
+
+@app.command
+def inspect(name: str, /, *, log: Log = HERE) -> int:
+    """Tell what a network is, found by id, name or id prefix."""
+    with reading(log) as controller:
+        network = controller.network(name)
+        info = network.info()
+        if log.json:
+            document(as_builtins(info))
+        else:
+            endpoints = tuple(f"{endpoint.name} ({endpoint.id[:ID_SHOWN]})" for endpoint in network.endpoints())
+            fields({**shown(info), "endpoints": endpoints})
+    return DONE.status

@@ -1,0 +1,92 @@
+"""`netledger doctor`: what it finds, and that it changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netledger.domain.facts import FEATURES, Capabilities
+from netledger.interfaces.cli import machine
+
+
+def findings(answer) -> dict[str, dict[str, str]]:
+    """Give the findings by name."""
+    return {finding["name"]: finding for finding in answer.json["findings"]}
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Have the Linux dataplane lack what is put in here."""
+    lacks: dict[str, str] = {}
+    monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.capabilities", lambda _: Capabilities(lacks))
+    return lacks
+
+
+def test_it_lists_every_feature_and_makes_nothing(cli, missing, state: Path) -> None:
+    """Kernel, user, state, features, limits, settings; status 0 when all that is needed is there."""
+    answer = cli("doctor --dataplane linux --json")
+    found = findings(answer)
+    assert answer.status == 0
+    assert answer.json["ok"] is True
+    assert {"kernel", "user", "nft tool", "directory", "endpoints a bridge", "open files", *FEATURES} <= found.keys()
+    assert found["endpoints a bridge"]["found"].startswith("1023")
+    assert found["kernel"]["found"].startswith("Linux ")
+    assert "is not there yet" in found["directory"]["found"]
+    assert not state.exists()
+    text = cli("doctor --dataplane linux").out
+    assert "\n  ok       bridge " in text
+    assert text.endswith("\neverything needed is there\n")
+
+
+def test_what_is_needed_and_missing_is_status_9(cli, missing) -> None:
+    """With the reason and what to do; what only some networks need is a note."""
+    missing["port isolation"] = "the kernel answers EINVAL; Linux 4.18 has it"
+    answer = cli("doctor --dataplane linux --json")
+    assert answer.status == 0
+    assert findings(answer)["port isolation"]["state"] == "note"
+    missing["nftables"] = "libnftables.so.1 cannot be loaded; install libnftables (apt install libnftables1)"
+    answer = cli("doctor --dataplane linux --json")
+    assert (answer.status, answer.json["ok"]) == (9, False)
+    found = findings(answer)["nftables"]
+    assert found["state"] == "missing"
+    assert found["found"] == "libnftables.so.1 cannot be loaded"
+    assert found["remedy"] == "install libnftables (apt install libnftables1)"
+    assert "1 thing(s) missing" in cli("doctor --dataplane linux").out
+
+
+def test_a_machine_that_does_not_let_us_probe_is_told_not_a_traceback(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the rights for it, every feature is missing for that reason."""
+
+    def strand(_: object) -> None:
+        raise RuntimeError("cannot enter") from PermissionError(1, "setns")
+
+    monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.capabilities", strand)
+    answer = cli("doctor --dataplane linux --json")
+    assert answer.status == 9
+    found = findings(answer)["bridge"]
+    assert found["found"].startswith("not permitted: this needs CAP_NET_ADMIN")
+    assert found["remedy"].startswith("run as root")
+
+
+def test_it_tells_about_the_log(made, cli, state: Path) -> None:
+    """Its id and head, and a directory that is somebody else's."""
+    made("network create n")
+    found = findings(made("doctor --json"))
+    assert "4 events" in found["log"]["found"]
+    assert found["lock"]["found"] == "free"
+    (state / "ledger.db").unlink()
+    (state / "photos").touch()
+    answer = cli("doctor --json")
+    assert answer.status == 9
+    assert "photos" in findings(answer)["ledger foreign"]["found"]
+
+
+def test_facts_that_cannot_be_had_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No tool, no setting, no lock file."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert machine.nft_version() is None
+    assert machine.setting("net.nowhere.at_all") is None
+    assert machine.is_locked(tmp_path / "lock") is False
+    assert machine.is_locked(tmp_path) is None
+    assert machine.loaded_library("libnowhere") is None
