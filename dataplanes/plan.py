@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from ..domain.objects import MAKING_ORDER, KernelObject, Key
+from ..domain.objects import MAKING_ORDER, KernelObject, Key, offers, stands_on
 from ..domain.values import SandboxId
 from .contract import Place, Plan, Step, Verb
 
@@ -17,14 +17,21 @@ from .contract import Place, Plan, Step, Verb
 def difference(
     desired: Mapping[Key, KernelObject], observed: Mapping[Key, KernelObject], places: Mapping[SandboxId, Place]
 ) -> Plan:
-    """Plan what makes `observed` into `desired`: removals first, the last made first; then what is made anew."""
+    """Plan what makes `observed` into `desired`: removals first, the last made first; then what is made anew.
+
+    What stands on something that is removed or replaced goes with it, so it is made again.
+    """
     steps = [Step(Verb.REMOVE, there) for key, there in observed.items() if key not in desired]
-    for key, wanted in desired.items():
+    gone = {ground for key, there in observed.items() if desired.get(key) != there for ground in offers(there)}
+    for key, wanted in sorted(desired.items(), key=lambda item: MAKING_ORDER[type(item[1])]):
         there = observed.get(key)
         if there is None:
             steps.append(Step(Verb.MAKE, wanted))
         elif there != wanted:
             steps.append(Step(Verb.REPLACE, wanted, there))
+        elif not gone.isdisjoint(stands_on(wanted)):
+            steps.append(Step(Verb.MAKE, wanted))
+            gone.update(offers(wanted))
     return Plan(tuple(sorted(steps, key=_order)), places)
 
 
@@ -35,7 +42,8 @@ def describe(steps: Iterable[Step]) -> tuple[str, ...]:
 
 def digest(plan: Plan) -> str:
     """Hash a plan, by which one that was shown can be told from another (SHA-256, 16 hex digits)."""
-    return hashlib.sha256("\n".join(describe(plan.steps)).encode()).hexdigest()[:16]
+    lines = (f"{step.key} {_line(step)}" for step in plan.steps)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _order(step: Step) -> tuple[int, int, str]:

@@ -17,7 +17,7 @@ from ..domain.objects import HOST_NAMESPACE, KernelObject, Key
 from ..domain.values import EndpointId, HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
-from .contract import Dataplane, Observation, Outcome, Place, Plan, Status, Verb
+from .contract import Dataplane, Observation, Outcome, Place, Plan, Status, Step
 from .plan import difference
 
 RETRY_FIRST_SECONDS = 1.0
@@ -32,15 +32,24 @@ class Fault(Struct, frozen=True):
 
 
 class Advance(Struct, frozen=True):
-    """What one advance did: its plan, an outcome for each step, and the faults among them."""
+    """What one advance did: its plan, an outcome for each step, and the faults among them.
+
+    `mended` are the steps that had been faults before.
+    """
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
     faults: tuple[Fault, ...]
+    mended: tuple[Step, ...]
+
+    @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that found something to do."""
+        return tuple(outcome.step for outcome in self.outcomes if outcome.status is not Status.ALREADY)
 
 
 class _Owed(Struct):
-    """An object that could not be removed, and when that is tried again."""
+    """An object that could not be made or removed, and when that is tried again."""
 
     owner: Entity
     object: KernelObject
@@ -59,7 +68,6 @@ class Subscriber:
         self._pending = Pending(views, host)
         self._places: dict[SandboxId, Place] = {}
         self._owed: dict[Key, _Owed] = {}
-        self._was_interrupted = False
 
     def note(self, event: Event) -> None:
         """Take notice of an event that is about to be folded into the views."""
@@ -75,29 +83,39 @@ class Subscriber:
         """Forget what was noted since `begin`."""
         self._pending.undo()
 
-    def recovering(self, *, yes: bool) -> None:
-        """Say whether what is noted may have been applied in part by a process that died."""
-        self._pending.every_state = yes
+    @property
+    def owes(self) -> bool:
+        """Whether there are faults that are still to be tried again."""
+        return bool(self._owed)
+
+    def start_over(self, views: Views, *, in_part: bool) -> None:
+        """Forget what was noted and go on with other views, of position `applied`.
+
+        `in_part`: what is noted from here on may have been applied in part, by a process that died or in an advance
+        that was interrupted.
+        """
+        self._views = views
+        self._pending = Pending(views, self._host)
+        self._pending.every_state = in_part
 
     def advance(self) -> Advance:
-        """Apply everything noted since the last advance; without observing, unless the last one was interrupted."""
-        if self._was_interrupted:
-            plan, _ = self.compare()
-            return self.carry_out(plan)
-        before, between = self._pending.take()
-        there: dict[Key, KernelObject] = {key: owned for key, (_, owned) in between.items()}
-        owners: dict[Key, Entity] = {key: owner for key, (owner, _) in between.items()}
-        wanted: dict[Key, KernelObject] = {}
-        for entity in before:
-            after = lower(self._views, entity)
-            wanted.update(after)
-            owners.update(dict.fromkeys((*before[entity], *after), entity))
-        for key in wanted:
-            there.pop(key, None)
-        for objects in before.values():
-            there.update(objects)
+        """Apply everything noted since the last advance, without observing.
+
+        One that is interrupted has forgotten nothing: the next one repeats it, as a start after a crash would.
+        """
+        before, between = self._pending.look()
+        self._pending.every_state = True
+        after = {entity: lower(self._views, entity) for entity in before}
+        there, were = _merge(between, before)
+        wanted, owners = _merge(after)
+        owners = were | owners
+        for entity in between:  # which of its states the kernel is in is not known, so all of it is made
+            for key in after[entity]:
+                there.pop(key, None)
         self._add_owed(there, wanted, owners)
-        return self._apply(self._plan(wanted, there), owners)
+        advance = self._apply(self._plan(wanted, there), owners)
+        self._forget_pending()
+        return advance
 
     def observe(self) -> Observation:
         """Read back what is in the kernel."""
@@ -110,12 +128,19 @@ class Subscriber:
 
     def carry_out(self, plan: Plan) -> Advance:
         """Apply a plan made by `compare`; what was noted until now is covered by it."""
-        self._pending.take()
-        self._owed.clear()
+        self._pending.every_state = True
+        planned = {step.key for step in plan.steps}
+        self._owed = {key: owed for key, owed in self._owed.items() if key in planned}
         owners: dict[Key, Entity] = {}
         for entity in entities(self._views, self._host):
             owners.update(dict.fromkeys(lower(self._views, entity), entity))
-        return self._apply(plan, owners)
+        advance = self._apply(plan, owners)
+        self._forget_pending()
+        return advance
+
+    def _forget_pending(self) -> None:
+        self._pending.take()
+        self._pending.every_state = False
 
     def _plan(self, wanted: Objects, there: Objects) -> Plan:
         places: dict[SandboxId, Place] = {}
@@ -130,35 +155,41 @@ class Subscriber:
     def _apply(self, plan: Plan, owners: Mapping[Key, Entity]) -> Advance:
         outcomes: tuple[Outcome, ...] = ()
         if plan.steps:
-            self._was_interrupted = True
             outcomes = tuple(self._dataplane.apply(plan))
-            self._was_interrupted = False
         assert len(outcomes) == len(plan.steps), "a dataplane answers for every step"
-        faults = []
+        faults, mended = [], []
         for outcome in outcomes:
-            owner = owners.get(outcome.step.key, ("host", self._host))
             if outcome.status is Status.FAULT:
+                owner = owners.get(outcome.step.key, ("host", self._host))
                 faults.append(Fault(owner, outcome))
-                if outcome.step.verb is Verb.REMOVE:
-                    self._owe(owner, outcome)
-            else:
-                self._owed.pop(outcome.step.key, None)
+                self._owe(owner, outcome)
+            elif self._owed and self._owed.pop(outcome.step.key, None) is not None:
+                mended.append(outcome.step)
         self.applied = self._views.position
         if not self._owed:
             self._places = {}
-        return Advance(plan, outcomes, tuple(faults))
+        return Advance(plan, outcomes, tuple(faults), tuple(mended))
 
     def _owe(self, owner: Entity, outcome: Outcome) -> None:
         known = self._owed.get(outcome.step.key)
         pause = min(known.pause_seconds * 2, RETRY_MOST_SECONDS) if known else RETRY_FIRST_SECONDS
         self._owed[outcome.step.key] = _Owed(owner, outcome.step.object, time.monotonic() + pause, pause)
 
-    def _add_owed(self, there: dict[Key, KernelObject], wanted: Objects, owners: dict[Key, Entity]) -> None:
+    def _add_owed(
+        self, there: dict[Key, KernelObject], wanted: dict[Key, KernelObject], owners: dict[Key, Entity]
+    ) -> None:
+        """Plan once more what failed and is due: to be made if it is still called for, else to be removed."""
         now = time.monotonic()
         for key, owed in self._owed.items():
-            if owed.next_at <= now and key not in wanted and key not in there:
-                there[key] = owed.object
-                owners[key] = owed.owner
+            if owed.next_at > now:
+                continue
+            owners.setdefault(key, owed.owner)
+            still = wanted.get(key) or lower(self._views, owed.owner).get(key)
+            if still is None:
+                there.setdefault(key, owed.object)
+            else:
+                wanted[key] = still
+                there.pop(key, None)
 
     def _remember_place(self, kind: str, identity: str) -> None:
         """Keep where a sandbox is, also when the events to come end it."""
@@ -180,6 +211,17 @@ class Subscriber:
             if record.event.host == self._host:
                 places[sandbox] = Place(record.event.kind, record.event.path, record.event.identity)
         return places
+
+
+def _merge(*states: Mapping[Entity, Objects]) -> tuple[dict[Key, KernelObject], dict[Key, Entity]]:
+    """Put what entities call for together, the later over the earlier, and say whose each object is."""
+    merged: dict[Key, KernelObject] = {}
+    owners: dict[Key, Entity] = {}
+    for state in states:
+        for entity, objects in state.items():
+            merged.update(objects)
+            owners.update(dict.fromkeys(objects, entity))
+    return merged, owners
 
 
 def place_of(views: Views, sandbox: SandboxId) -> Place | None:

@@ -38,6 +38,7 @@ from .ipam import choose_address
 from .ports import bind_ports
 from .values import (
     EndpointId,
+    Position,
     SandboxId,
     check_id,
     check_interface_name,
@@ -138,7 +139,7 @@ def join_endpoint(view: View, command: JoinEndpoint, context: Context) -> Decisi
             "let it leave that one first",
             position=joined.position,
         )
-    device = device_name(context, command.endpoint)
+    device = device_name(context.instance, command.endpoint, view.position)
     event = EndpointJoined(
         *context.origin,
         endpoint=command.endpoint,
@@ -266,9 +267,9 @@ def forget(view: View, endpoint: EndpointId, origin: Origin, *, forced: bool) ->
     return events
 
 
-def device_name(context: Context, endpoint: EndpointId) -> str:
-    """Name the host end: a hash of ledger, endpoint and time, so that a name is never used for two joins."""
-    digest = hashlib.sha256(f"{context.instance}/{endpoint}/{context.origin.at}".encode()).digest()
+def device_name(instance: str, endpoint: EndpointId, position: Position) -> str:
+    """Name the host end: a hash of ledger, endpoint and where the log ends, so that no two joins use one name."""
+    digest = hashlib.sha256(f"{instance}/{endpoint}/{position}".encode()).digest()[:10]  # 16 characters in base 32
     return DEVICE_PREFIX + base64.b32encode(digest).decode().lower()[:DEVICE_HASH_CHARACTERS]
 
 

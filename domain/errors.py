@@ -45,7 +45,7 @@ class Refusal(NetledgerError):
         self.because = because
         self.remedy = remedy
         self.position = position
-        super().__init__(asked, because, remedy, position)
+        super().__init__(asked, because, remedy)  # what pickling passes on; the rest is restored as it is
 
     def __str__(self) -> str:
         where = f" (position {self.position})" if self.position else ""
@@ -113,7 +113,7 @@ class DataplaneFault(NetledgerError):
         self.number = number
         self.retryable = retryable
         self.position = position
-        super().__init__(key, message, number, retryable, position)
+        super().__init__(key, message)
 
     def __str__(self) -> str:
         where = f" (asked for at position {self.position})" if self.position else ""

@@ -17,7 +17,8 @@ def register_host(view: View, command: RegisterHost, context: Context) -> Decisi
     existing = view.host(command.host)
     if existing is not None:
         raise Conflict(f"register host {command.name}", "it is registered", position=existing.position)
-    event = HostRegistered(*context.origin, name=command.name, boot=command.boot)
+    origin = context.origin._replace(host=command.host)
+    event = HostRegistered(*origin, name=command.name, boot=command.boot)
     return Decision((event,), (Guard((f"host:{command.host}",), (HostRegistered,)),))
 
 

@@ -100,6 +100,9 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
         events += abandon(view, endpoint, origin, cause="network deleted", leaving=endpoints)
         events += forget(view, endpoint, origin, forced=True)
         guards.append(Guard((f"endpoint:{endpoint}",)))
+        joined = view.joined(endpoint)
+        if joined is not None:  # another endpoint of the sandbox may have become its way out
+            guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
     events += give_back(network.event, origin)
     events.append(
         NetworkDeleted(

@@ -3,7 +3,8 @@
 Keeps: one object, one `key`; two objects with the same key and unequal fields are the same thing, altered.
 What is here is the same for the kernel and the simulator. Knows nothing of: how either makes them.
 
-`sandbox` names the namespace that an object stands in; the empty string is the host's own.
+`sandbox` names the namespace that an object stands in; the empty string is the host's own. A key has the whole id, a
+printed object its first digits.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class Sysctl(Struct, frozen=True, gc=False, tag=True):
 
     @property
     def key(self) -> Key:
-        return Key(f"sysctl/{self.sandbox[:ID_SHOWN] or 'host'}/{self.name}")
+        return Key(f"sysctl/{self.sandbox or 'host'}/{self.name}")
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.value}"
+        return f"sysctl/{_place(self.sandbox)}/{self.name} = {self.value}"
 
 
 class Firewall(Struct, frozen=True, gc=False, tag=True):
@@ -105,10 +106,10 @@ class Namespace(Struct, frozen=True, gc=False, tag=True):
 
     @property
     def key(self) -> Key:
-        return Key(f"namespace/{self.sandbox[:ID_SHOWN]}")
+        return Key(f"namespace/{self.sandbox}")
 
     def __str__(self) -> str:
-        return f"{self.key} at {self.path}"
+        return f"namespace/{_place(self.sandbox)} at {self.path}"
 
 
 class VethPair(Struct, frozen=True, gc=False, tag=True):
@@ -134,8 +135,7 @@ class VethPair(Struct, frozen=True, gc=False, tag=True):
         return Key(f"veth/{self.host_name}")
 
     def __str__(self) -> str:
-        where = self.sandbox[:ID_SHOWN] or "host"
-        return f"{self.key} on {self.bridge} <-> {self.name} in {where} mac {format_mac(self.mac)}"
+        return f"{self.key} on {self.bridge} <-> {self.name} in {_place(self.sandbox)} mac {format_mac(self.mac)}"
 
 
 class Address(Struct, frozen=True, gc=False, tag=True):
@@ -148,11 +148,14 @@ class Address(Struct, frozen=True, gc=False, tag=True):
 
     @property
     def key(self) -> Key:
-        place = self.sandbox[:ID_SHOWN] or "host"
-        return Key(f"address/{place}/{self.device}/{format_address(self.address)}/{self.prefix}")
+        return Key(f"address/{self.sandbox or 'host'}/{self._rest}")
 
     def __str__(self) -> str:
-        return str(self.key)
+        return f"address/{_place(self.sandbox)}/{self._rest}"
+
+    @property
+    def _rest(self) -> str:
+        return f"{self.device}/{format_address(self.address)}/{self.prefix}"
 
 
 class Route(Struct, frozen=True, gc=False, tag=True):
@@ -165,10 +168,11 @@ class Route(Struct, frozen=True, gc=False, tag=True):
 
     @property
     def key(self) -> Key:
-        return Key(f"route/{self.sandbox[:ID_SHOWN] or 'host'}/{self.destination}")
+        return Key(f"route/{self.sandbox or 'host'}/{self.destination}")
 
     def __str__(self) -> str:
-        return f"{self.key} via {format_address(self.gateway)} dev {self.device}"
+        where = f"route/{_place(self.sandbox)}/{self.destination}"
+        return f"{where} via {format_address(self.gateway)} dev {self.device}"
 
 
 class PortForward(Struct, frozen=True, gc=False, tag=True):
@@ -209,3 +213,38 @@ _KINDS: tuple[type[KernelObject], ...] = (
 )
 MAKING_ORDER: dict[type[KernelObject], int] = {kind: rank for rank, kind in enumerate(_KINDS)}
 """What is made before what; things are removed in the opposite order. A bridge's own address is made with addresses."""
+
+Ground: TypeAlias = tuple[str, str]
+"""What else stands on: a namespace (`SANDBOX`, ``), an interface in it (`SANDBOX`, `NAME`), the firewall."""
+
+_FIREWALL: Ground = ("firewall", "")
+
+
+def offers(made: KernelObject) -> tuple[Ground, ...]:
+    """Name what goes away with this and takes what stands on it along. A bridge does not: it is altered in place."""
+    match made:
+        case Namespace():
+            return ((made.sandbox, ""),)
+        case VethPair():
+            return ((made.sandbox, made.name),)
+        case Firewall():
+            return (_FIREWALL,)
+        case _:
+            return ()
+
+
+def stands_on(made: KernelObject) -> tuple[Ground, ...]:
+    """Name what this cannot be without."""
+    match made:
+        case VethPair():
+            return ((made.sandbox, ""),)
+        case Address() | Route():
+            return ((made.sandbox, ""), (made.sandbox, made.device))
+        case Masquerade() | ForwardPolicy() | PortForward():
+            return (_FIREWALL,)
+        case _:
+            return ()
+
+
+def _place(sandbox: SandboxId) -> str:
+    return sandbox[:ID_SHOWN] or "host"

@@ -80,8 +80,15 @@ def _host_addresses(
             )
         return [request.host_address]
     binding = DRIVERS[network.driver].host_binding(network.options)
-    hosts = [binding if family == 4 else _UNSPECIFIED[6] for family in families]
-    return [host for host in hosts if family_of(host) == 4 or not any(binding)]
+    if not any(binding):
+        return [_UNSPECIFIED[family] for family in families]
+    if 4 not in families:
+        raise Invalid(
+            asked,
+            f"network {network.name} publishes ports at {format_host(binding)} and the endpoint has no IPv4 address",
+            "name an IPv6 host address for the port",
+        )
+    return [binding]
 
 
 def _address(endpoint: EndpointCreated, family: int) -> bytes:

@@ -20,11 +20,15 @@ from .events import (
     Recorded,
     SandboxCreated,
 )
-from .values import EndpointId, HostId, NetworkId, PoolId, SandboxId
+from .values import EndpointId, HostId, NetworkId, PoolId, Position, SandboxId
 
 
 class View(Protocol):
     """The state at one position of the log."""
+
+    @property
+    def position(self) -> Position:
+        """That of the last event which it knows of."""
 
     def host(self, host: HostId) -> Recorded[HostRegistered] | None:
         """Find a host that keeps its networks here."""
@@ -44,10 +48,10 @@ class View(Protocol):
     def endpoint_named(self, network: NetworkId, name: str) -> EndpointId | None:
         """Find an endpoint by its name in its network."""
 
-    def endpoints_of(self, network: NetworkId) -> Mapping[EndpointId, None]:
+    def endpoints_of(self, network: NetworkId) -> Mapping[EndpointId, Position]:
         """List the endpoints of a network, the oldest first."""
 
-    def aliases_of(self, endpoint: EndpointId) -> Mapping[str, None]:
+    def aliases_of(self, endpoint: EndpointId) -> Mapping[str, Position]:
         """List the other names of an endpoint."""
 
     def mac_holder(self, network: NetworkId, mac: bytes) -> EndpointId | None:
@@ -59,7 +63,7 @@ class View(Protocol):
     def joined(self, endpoint: EndpointId) -> Recorded[EndpointJoined] | None:
         """Find the sandbox that an endpoint is in."""
 
-    def joined_to(self, sandbox: SandboxId) -> Mapping[EndpointId, None]:
+    def joined_to(self, sandbox: SandboxId) -> Mapping[EndpointId, Position]:
         """List the endpoints in a sandbox, in the order in which they joined."""
 
     def sandbox(self, sandbox: SandboxId) -> Recorded[SandboxCreated] | None:

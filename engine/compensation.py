@@ -1,6 +1,7 @@
 """Compensation: what is taken back when the dataplane could not do what a batch decided.
 
-Keeps: what failed and what depends on it is taken back, the last first; what does not depend on it stands.
+Keeps: what failed and what depends on it is taken back, the last first; what does not depend on it stands. What only
+takes away is never taken back: what it needs of the dataplane is tried again.
 Knows nothing of: how it is carried out.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from ..dataplanes.contract import Verb
 from ..dataplanes.subscriber import Fault
 from ..domain.commands import (
+    AddAlias,
     Command,
     CreateEndpoint,
     CreateNetwork,
@@ -20,45 +22,66 @@ from ..domain.commands import (
     DeleteSandbox,
     JoinEndpoint,
     LeaveEndpoint,
+    LoseSandbox,
+    RemoveAlias,
 )
-from ..domain.events import EndpointJoined, Entity, Event, GatewayElected, NetworkCreated, Recorded, SandboxCreated
-from ..domain.objects import Namespace
+from ..domain.events import (
+    EndpointJoined,
+    Entity,
+    Event,
+    GatewayElected,
+    NetworkCreated,
+    PortsProgrammed,
+    Recorded,
+    SandboxCreated,
+)
+from ..domain.objects import Namespace, PortForward
+from ..projections.views import Views
 from .results import Result
 
 
 def blame(results: Sequence[Result], faults: Sequence[Fault]) -> dict[int, Fault]:
     """Find the commands of a batch whose work failed or depends on what failed, and the fault that each suffers."""
     blamed: dict[int, Fault] = {}
+    made = {index: result for index, result in enumerate(results) if result.events and not result.is_repetition}
     for fault in faults:
         if fault.outcome.step.verb is Verb.REMOVE:
             continue
-        for index, result in enumerate(results):
-            if not result.is_repetition and any(_called_for(record.event, fault) for record in result.events):
+        for index, result in made.items():
+            if _takes_away(result.command):
+                continue
+            if any(_called_for(record.event, fault) for record in result.events):
                 blamed.setdefault(index, fault)
     broken: dict[Entity, Fault] = {}
-    for index, result in enumerate(results):
+    for index, result in made.items():
         for needed in _needs(result.command):
-            if needed in broken and result.events and not result.is_repetition:
+            if needed in broken:
                 blamed.setdefault(index, broken[needed])
         if index in blamed:
-            for made in _makes(result.command):
-                broken[made] = blamed[index]
+            broken.update(dict.fromkeys(_makes(result.command), blamed[index]))
     return blamed
 
 
-def compensate(command: Command) -> Command | None:
-    """Take back what a command did; None for one that only takes away."""
-    match command:
-        case CreateNetwork(network=network):
-            return DeleteNetwork(network, force=True)
-        case CreateEndpoint(endpoint=endpoint):
-            return DeleteEndpoint(endpoint, force=True)
-        case CreateSandbox(sandbox=sandbox):
-            return DeleteSandbox(sandbox, force=True)
-        case JoinEndpoint(endpoint=endpoint):
-            return LeaveEndpoint(endpoint)
+def compensate(result: Result, views: Views) -> Command | None:
+    """Take back what a command did; None where a later one of its batch already has."""
+    reverse: Command | None = None
+    match result.command:
+        case CreateNetwork(network=network) if views.network(network):
+            reverse = DeleteNetwork(network, force=True)
+        case CreateEndpoint(endpoint=endpoint) if views.endpoint(endpoint):
+            reverse = DeleteEndpoint(endpoint, force=True)
+        case CreateSandbox(sandbox=sandbox) if views.sandbox(sandbox):
+            reverse = DeleteSandbox(sandbox, force=True)
+        case JoinEndpoint(endpoint=endpoint) if views.joined(endpoint) in result.events:
+            reverse = LeaveEndpoint(endpoint)
+        case AddAlias(endpoint=endpoint, alias=alias) if alias in views.aliases_of(endpoint):
+            reverse = RemoveAlias(endpoint, alias)
+        case RemoveAlias(endpoint=endpoint, alias=alias) if views.endpoint(endpoint):
+            if alias not in views.aliases_of(endpoint):
+                reverse = AddAlias(endpoint, alias)
         case _:
-            return None
+            pass
+    return reverse
 
 
 def cause(fault: Fault, events: Sequence[Recorded[Event]]) -> str:
@@ -77,12 +100,19 @@ def _called_for(event: Event, fault: Fault) -> bool:
             return kind == "sandbox" and event.sandbox == identity and isinstance(fault.outcome.step.object, Namespace)
         case EndpointJoined():
             return kind == "endpoint" and event.endpoint == identity
+        case PortsProgrammed():
+            programs = isinstance(fault.outcome.step.object, PortForward)
+            return kind == "endpoint" and event.endpoint == identity and programs
         case GatewayElected():
             return (
                 kind == "sandbox" and event.sandbox == identity and not isinstance(fault.outcome.step.object, Namespace)
             )
         case _:
             return False
+
+
+def _takes_away(command: Command) -> bool:
+    return isinstance(command, DeleteNetwork | DeleteEndpoint | DeleteSandbox | LeaveEndpoint | LoseSandbox)
 
 
 def _makes(command: Command) -> Iterator[Entity]:
@@ -104,5 +134,7 @@ def _needs(command: Command) -> Iterator[Entity]:
         case JoinEndpoint(endpoint=endpoint, sandbox=sandbox):
             yield ("endpoint", endpoint)
             yield ("sandbox", sandbox)
+        case AddAlias(endpoint=endpoint) | RemoveAlias(endpoint=endpoint):
+            yield ("endpoint", endpoint)
         case _:
             return

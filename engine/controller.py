@@ -69,12 +69,14 @@ class Controller:
         synchronous: str = "FULL",
         read_only: bool = False,
         wait_seconds: float = LOCK_WAIT_SECONDS,
+        recover: bool = True,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
         `dataplane` is `linux`, `simulated`, `none`, or one of your own. `namespace` is the path of the network
         namespace that serves as the host; without it, this process's own. `synchronous` FULL survives a power
-        failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`.
+        failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`. Without
+        `recover` it is left as it is, for a rebuild or repair whose plan was shown before.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -89,6 +91,7 @@ class Controller:
             synchronous=synchronous,
             read_only=read_only,
             wait_seconds=wait_seconds,
+            recover=recover,
         )
         return cls(opened, actor=actor, read_only=read_only)
 
@@ -142,7 +145,7 @@ class Controller:
                 raise Forbidden("change anything", "this controller was opened read-only", "open it without read_only")
             if machine.ledger.damage is not None:
                 raise LedgerDamaged(machine.ledger.damage)
-            return machine.execute([self._complete(command) for command in commands], who)
+            return machine.execute(commands, who)
 
     def do(self, command: Command, **asking: Unpack[Asking]) -> Result:
         """Carry out one command, and raise what stops it."""
@@ -259,10 +262,12 @@ class Controller:
 
     def close(self) -> None:
         """Write down how far the dataplane is, and let go of everything; the kernel stays as it is."""
+        if self._closed.is_set():
+            return
+        self._check_process()  # before the lock, which a forked child may have inherited locked
         with self._lock:
             if self._closed.is_set():
                 return
-            self._check_process()
             self._closed.set()
             opened = self._opened
             try:
@@ -300,26 +305,6 @@ class Controller:
         if self._closed.is_set():
             raise LedgerError("this Controller is closed; call Controller.open again")
 
-    def _complete(self, command: Command) -> Command:
-        """Add the facts that a command needs and its caller cannot know."""
-        if not isinstance(command, CreateSandbox) or command.identity is not None:
-            return command
-        path, identity = command.path, None
-        if command.kind is SandboxKind.MANAGED:
-            path = path or str(self._opened.namespace_directory / command.sandbox[:12])
-        elif path and self._machine.dataplane is not None:
-            identity = self._machine.dataplane.identify(path)
-        return CreateSandbox(
-            command.sandbox,
-            command.container,
-            command.kind,
-            path,
-            identity,
-            command.hostname,
-            command.domainname,
-            command.labels,
-        )
-
 
 class _Working:
     """Hold the controller's lock, having checked that it may be used here."""
@@ -330,6 +315,11 @@ class _Working:
     def __enter__(self) -> Machine:
         self._controller._check_process()  # noqa: SLF001  # one class in two parts
         self._controller._lock.acquire()  # noqa: SLF001
+        try:
+            self._controller._check_process()  # noqa: SLF001  # it may have been closed meanwhile
+        except BaseException:
+            self._controller._lock.release()  # noqa: SLF001
+            raise
         return self._controller._machine  # noqa: SLF001
 
     def __exit__(

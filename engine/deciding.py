@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..dataplanes.contract import Claim, Dataplane
 from ..dataplanes.subscriber import Subscriber
-from ..domain.commands import Command
+from ..domain.commands import Command, CreateSandbox
 from ..domain.decision import Context, Decision, Guard
 from ..domain.errors import Refusal, Unavailable
 from ..domain.events import (
@@ -28,7 +29,7 @@ from ..domain.events import (
 )
 from ..domain.facts import EVERYTHING, Capabilities
 from ..domain.rules import decide
-from ..domain.values import HostId, Position
+from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .requests import Author, is_repetition
 from .results import Result
@@ -61,6 +62,7 @@ class Decider:
         views: Views,
         host: HostId,
         instance: str,
+        directory: Path,
         dataplane: Dataplane | None,
         subscriber: Subscriber | None,
         history: History,
@@ -68,10 +70,15 @@ class Decider:
         self._views = views
         self._host = host
         self._instance = instance
+        self._directory = directory
         self._dataplane = dataplane
         self._subscriber = subscriber
         self._history = history
         self._capabilities: Capabilities | None = None
+
+    def start_over(self, views: Views) -> None:
+        """Go on with other views."""
+        self._views = views
 
     def decide(self, commands: Sequence[Command], author: Author) -> Batch:
         """Decide all commands and fold what they amount to; a refused one leaves no trace in the views."""
@@ -105,7 +112,7 @@ class Decider:
                 if is_repetition(earlier, origin.request, type(command).__name__):
                     return Result(command, tuple(earlier), is_repetition=True)
                 batch.guards.append(Guard((author.tag(index),)))
-            decision = self._decide_with_facts(command, origin, obstacles)
+            decision = self._decide_with_facts(self._complete(command), origin, obstacles)
         except Refusal as refusal:
             return Result(command, error=refusal)
         batch.guards.extend(decision.guards)
@@ -118,6 +125,16 @@ class Decider:
         taken_back = self._history(author.undoing(index).tag(0))
         since = taken_back[-1].position if taken_back else 0
         return [record for record in self._history(author.tag(index)) if record.position > since]
+
+    def _complete(self, command: Command) -> Command:
+        """Add the facts that a command needs and its caller cannot know."""
+        if not isinstance(command, CreateSandbox) or command.identity is not None:
+            return command
+        if command.kind is SandboxKind.MANAGED:
+            return structs.replace(command, path=command.path or f"{self._directory}/{command.sandbox}")
+        if command.path and self._dataplane is not None:
+            return structs.replace(command, identity=self._dataplane.identify(command.path))
+        return command
 
     def _take_in(self, batch: Batch, event: Event) -> None:
         batch.events.append(event)

@@ -32,7 +32,7 @@ def find_endpoint(views: Views, host: HostId, text: str) -> EndpointId:
             raise NotFound(f"endpoint {text!r}", f"network {network_text} has no endpoint {name}")
         return found
     named = [endpoint for (_, known), endpoint in views.names.endpoints.items() if known == text]
-    return EndpointId(_find("endpoint", text, endpoints, named))
+    return EndpointId(_find("endpoint", text, endpoints, named, "write NETWORK/NAME, or more of the id"))
 
 
 def find_sandbox(views: Views, host: HostId, text: str) -> SandboxId:
@@ -41,7 +41,9 @@ def find_sandbox(views: Views, host: HostId, text: str) -> SandboxId:
     return SandboxId(_find("sandbox", text, views.sandboxes.sandboxes, [held] if held else []))
 
 
-def _find(kind: str, text: str, known: Collection[str], named: Iterable[str]) -> str:
+def _find(
+    kind: str, text: str, known: Collection[str], named: Iterable[str], remedy: str = "give more of the id"
+) -> str:
     if text in known:
         return text
     matches = list(named) or [identity for identity in known if text and identity.startswith(text)]
@@ -51,4 +53,4 @@ def _find(kind: str, text: str, known: Collection[str], named: Iterable[str]) ->
         raise NotFound(f"{kind} {text!r}", "there is none of that name, id or id prefix", f"see `netledger {kind} ls`")
     shown = ", ".join(identity[:12] for identity in matches[:MATCHES_SHOWN])
     more = f" and {len(matches) - MATCHES_SHOWN} more" if len(matches) > MATCHES_SHOWN else ""
-    raise Invalid(f"{kind} {text!r}", f"it is ambiguous: {len(matches)} match ({shown}{more})", "give more of the id")
+    raise Invalid(f"{kind} {text!r}", f"it is ambiguous: {len(matches)} match ({shown}{more})", remedy)

@@ -7,17 +7,18 @@ Knows nothing of: names, facades, command lines.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ..dataplanes.contract import Dataplane, Plan, Verb
+from ..dataplanes.contract import Dataplane, Plan, Step, Verb
 from ..dataplanes.plan import describe
 from ..dataplanes.subscriber import Advance, Fault, Subscriber
 from ..domain.commands import Command
 from ..domain.decision import Guard
 from ..domain.errors import DataplaneFault, LedgerConflict, NetledgerError, Unavailable
-from ..domain.events import DataplaneFaulted, Event, Origin, Recorded
+from ..domain.events import DataplaneFaulted, DriftRepaired, Event, Origin, Recorded
 from ..domain.values import HostId, Position
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
@@ -40,21 +41,72 @@ class Machine(Struct):
     cursor: str
     """The name under which the log keeps how far the dataplane is; empty where that is not kept."""
     decider: Decider
+    is_torn: bool = False
+    """Whether the views may be those of no position: an interruption may have come while they were changed."""
 
     def catch_up(self) -> None:
         """Fold what others have appended."""
-        for record in self.ledger.read(after=self.views.position):
-            self.decider.fold(record.position, record.event)
+        if self.is_torn:
+            self.start_over(in_part=True)
+        elif self.ledger.head != self.views.position:
+            self.is_torn = True
+            self._fold_the_rest()
+            self.is_torn = False
+
+    def start_over(self, *, in_part: bool) -> None:
+        """Fold the whole log; `in_part`: what is not known to be applied may have been, in part."""
+        self.is_torn = True
+        self.views = Views()
+        self.decider.start_over(self.views)
+        if self.subscriber is not None:
+            for record in self.ledger.read(until=self.subscriber.applied):
+                self.views.fold(record.position, record.event)
+            self.subscriber.start_over(self.views, in_part=in_part)
+        self._fold_the_rest()
+        self.is_torn = False
 
     def execute(self, commands: Sequence[Command], author: Author) -> list[Result]:
         """Carry out a batch of commands; one result each."""
-        results = self._commit(commands, author)
+        results = self.commit(commands, author)
         if self.subscriber is not None:
             advance = self.subscriber.advance()
             self._keep_cursor()
             if advance.faults:
                 self._answer_faults(results, advance.faults, author)
+            if advance.mended:
+                self.note_mended(advance.mended, author)
         return results
+
+    def commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
+        """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it."""
+        for _ in range(APPEND_ATTEMPTS):
+            self.catch_up()
+            before = self.views.position
+            self.is_torn = True
+            self._begin()
+            try:
+                batch = self.decider.decide(commands, author)
+                if not batch.events:
+                    self._undo()
+                    self.is_torn = False
+                    return batch.results
+                last = self.ledger.append(batch.events, _distinct(batch.guards), before)
+            except LedgerConflict:
+                self._undo()
+                self.is_torn = False
+                continue
+            except BaseException:
+                self._undo()
+                self.is_torn = False
+                raise
+            self._settle_positions(batch, before, last)
+            self.is_torn = False
+            return batch.results
+        raise Unavailable(
+            f"{len(commands)} command(s)",
+            f"other writers of this log were first {APPEND_ATTEMPTS} times in a row",
+            "try again",
+        )
 
     def record(self, events: Sequence[Event]) -> list[Recorded[Event]]:
         """Append events that need no deciding: what the dataplane did or met."""
@@ -63,10 +115,9 @@ class Machine(Struct):
         self.catch_up()
         return [Recorded(Position(last - len(events) + 1 + index), event) for index, event in enumerate(events)]
 
-    def recover(self) -> Advance | None:
-        """Apply what a process that died may have left undone; None without a dataplane."""
-        if self.subscriber is None:
-            return None
+    def recover(self) -> Advance:
+        """Apply what a process that died may have left undone."""
+        assert self.subscriber is not None, "there is a dataplane to bring up to date"
         advance = self.subscriber.advance()
         self._keep_cursor()
         return advance
@@ -84,7 +135,7 @@ class Machine(Struct):
 
     def record_faults(self, faults: Sequence[Fault], author: Author) -> None:
         """Append what the dataplane could not do."""
-        origin = self.origin(author, max(self.views.last_at, 0))
+        origin = self.origin(author, time.time_ns())
         self.record(
             [
                 DataplaneFaulted(
@@ -99,31 +150,10 @@ class Machine(Struct):
             ]
         )
 
-    def _commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
-        """Decide and append; on another writer's conflicting event, all again."""
-        for _ in range(APPEND_ATTEMPTS):
-            self.catch_up()
-            before = self.views.position
-            self._begin()
-            try:
-                batch = self.decider.decide(commands, author)
-                if not batch.events:
-                    self._undo()
-                    return batch.results
-                last = self.ledger.append(batch.events, _distinct(batch.guards), before)
-            except LedgerConflict:
-                self._undo()
-                continue
-            except BaseException:
-                self._undo()
-                raise
-            self._settle_positions(batch, before, last)
-            return batch.results
-        raise Unavailable(
-            f"{len(commands)} command(s)",
-            f"other writers of this log were first {APPEND_ATTEMPTS} times in a row",
-            "try again",
-        )
+    def note_mended(self, steps: Sequence[Step], author: Author) -> None:
+        """Record that nothing is owed to the host any more, where something was."""
+        if self.subscriber is not None and not self.subscriber.owes and self.views.faults.owes(self.host):
+            self.record([DriftRepaired(*self.origin(author, time.time_ns()), repairs=describe(steps))])
 
     def _settle_positions(self, batch: Batch, before: Position, last: Position) -> None:
         """Keep the speculative fold, or fold in log order where others' events came in between."""
@@ -132,7 +162,7 @@ class Machine(Struct):
             self.views.commit()
         else:
             self._undo()
-            self.catch_up()
+            self._fold_the_rest()
         for result, (begin, end) in zip(batch.results, batch.spans, strict=True):
             if not result.is_repetition:
                 result.events = tuple(
@@ -146,25 +176,36 @@ class Machine(Struct):
         for index, fault in blamed.items():
             results[index].error = _told(fault, results[index])
         for result in results:
-            result.faults = tuple(fault for fault in faults if fault.outcome.step.verb is Verb.REMOVE)
+            touched = {entity for record in result.events for entity in record.event.touched()}
+            result.faults = tuple(fault for fault in faults if result.error is None and fault.owner in touched)
+        failures: list[NetledgerError] = []
         for index in sorted(blamed, reverse=True):
-            reverse = compensate(results[index].command)
-            if reverse is None:
-                continue
             reason = cause(blamed[index], results[index].events)
-            again = author.undoing(index, reason)
-            undone = self._commit([reverse], again)[0]
-            assert self.subscriber is not None, "a fault comes from a dataplane"
-            advance = self.subscriber.advance()
-            self._keep_cursor()
-            errors: list[NetledgerError] = [undone.error] if undone.error else []
-            if advance.faults:
-                self.record_faults(advance.faults, again)
-                errors += [_fault_of(fault) for fault in advance.faults]
-            if errors:
-                first = results[index].error
-                assert first is not None, "a blamed command has an error"
-                raise ExceptionGroup(f"{reason}; and so did taking it back", [first, *errors])
+            failures += self._take_back(results[index], author.undoing(index, reason))
+        if failures:
+            raise ExceptionGroup("what failed could not all be taken back", failures)
+
+    def _take_back(self, result: Result, author: Author) -> list[NetledgerError]:
+        """Undo a command that failed; where that fails too, return both errors."""
+        assert self.subscriber is not None, "a fault comes from a dataplane"
+        assert result.error is not None, "only what failed is taken back"
+        reverse = compensate(result, self.views)
+        if reverse is None:
+            return []
+        undone = self.commit([reverse], author)[0]
+        advance = self.subscriber.advance()
+        self._keep_cursor()
+        if advance.faults:
+            self.record_faults(advance.faults, author)
+        if advance.mended:
+            self.note_mended(advance.mended, author)
+        errors = [undone.error] if undone.error else []
+        errors += [_fault_of(fault) for fault in advance.faults]
+        return [result.error, *errors] if errors else []
+
+    def _fold_the_rest(self) -> None:
+        for record in self.ledger.read(after=self.views.position):
+            self.decider.fold(record.position, record.event)
 
     def _begin(self) -> None:
         self.views.begin()

@@ -6,9 +6,9 @@ Keeps: one process at a time drives a host's dataplane. Knows nothing of: comman
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,8 +16,8 @@ from msgspec import Struct
 from ..dataplanes.contract import Dataplane, Instance
 from ..dataplanes.subscriber import Subscriber
 from ..domain.commands import Command, LoseSandbox, RecordBoot, RegisterHost
-from ..domain.errors import Invalid, NotFound
-from ..domain.events import HostRegistered
+from ..domain.errors import DataplaneFault, Invalid, NotFound
+from ..domain.events import HostBooted, HostRegistered
 from ..domain.values import NOWHERE, HostId, Position, SandboxId, SandboxKind
 from ..ledger.ledger import Ledger
 from ..ledger.state import HostLock, StateDirectory
@@ -29,7 +29,7 @@ from .results import Recovery, Result, recovery_of
 
 DATAPLANES = ("linux", "simulated", "none")
 RUN_DIRECTORY = Path("/run")
-HOST_ID_BYTES = 8
+HOST_ID_DIGITS = 16
 
 
 class Opened(Struct):
@@ -38,7 +38,6 @@ class Opened(Struct):
     machine: Machine
     state: StateDirectory | None
     lock: HostLock | None
-    namespace_directory: Path
     recovery: Recovery | None = None
 
 
@@ -51,8 +50,11 @@ def open_everything(
     synchronous: str,
     read_only: bool,
     wait_seconds: float,
+    recover: bool,
 ) -> Opened:
-    """Open a host's state and make good what the last process left undone."""
+    """Open a host's state and, if `recover`, make good what the last process left undone."""
+    if isinstance(dataplane, str):
+        _check_dataplane(dataplane)
     if read_only and path is not None and not (path / "ledger.db").exists():
         raise NotFound(f"open {path}", "there is no ledger in it", "create a network first, or give --state")
     state = StateDirectory.open(path, create=not read_only) if path is not None else None
@@ -65,9 +67,9 @@ def open_everything(
         try:
             instance = Instance(ledger.id[:8])
             made = make_dataplane(dataplane, instance, namespace)
-            machine = _assemble(ledger, made, instance)
-            opened = Opened(machine, state, lock, _namespace_directory(state, instance))
-            if not read_only and ledger.damage is None:
+            machine = _assemble(ledger, made, instance, _namespace_directory(state, instance))
+            opened = Opened(machine, state, lock)
+            if recover and not read_only and ledger.damage is None:
                 opened.recovery = _make_good(machine, author)
         except BaseException:
             if made is not None:
@@ -95,10 +97,15 @@ def make_dataplane(wanted: str | Dataplane, instance: Instance, namespace: str |
         from ..dataplanes.linux import LinuxDataplane  # needs Linux, and costs time to load
 
         return LinuxDataplane(instance, namespace)
-    raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
+    raise AssertionError(f"dataplane {wanted} was checked")
 
 
-def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance) -> Machine:
+def _check_dataplane(wanted: str) -> None:
+    if wanted not in DATAPLANES:
+        raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
+
+
+def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directory: Path) -> Machine:
     """Fold the log; what may not have been applied yet is noted on the way."""
     views = Views()
     host = _host_of(ledger)
@@ -107,10 +114,12 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance) -
     for record in ledger.read(until=applied):
         views.fold(record.position, record.event)
     subscriber = Subscriber(views, host, dataplane, Position(applied)) if dataplane is not None else None
-    decider = Decider(views, host, instance, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,))))
+    decider = Decider(
+        views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
+    )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
     if subscriber is not None:
-        subscriber.recovering(yes=True)
+        subscriber.recovering(yes=bool(cursor))
     machine.catch_up()
     if subscriber is not None:
         subscriber.recovering(yes=False)
@@ -118,10 +127,10 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance) -
 
 
 def _host_of(ledger: Ledger) -> HostId:
-    """Find the host whose log this is; a new one where the log has none yet."""
+    """Find the host whose log this is; where it has none yet, the same one for all who open it at once."""
     for record in ledger.read(types=(HostRegistered,), limit=1):
         return record.event.host
-    return HostId(secrets.token_hex(HOST_ID_BYTES))
+    return HostId(ledger.id[-HOST_ID_DIGITS:])
 
 
 def _make_good(machine: Machine, author: Author) -> Recovery | None:
@@ -129,30 +138,38 @@ def _make_good(machine: Machine, author: Author) -> Recovery | None:
     views, dataplane = machine.views, machine.dataplane
     boot = dataplane.boot_id() if dataplane is not None else ""
     if views.host(machine.host) is None:
-        _check(machine.execute([RegisterHost(machine.host, socket.gethostname(), boot)], author))
-        return None
-    since = machine.subscriber.applied if machine.subscriber is not None else NOWHERE
+        registered = machine.execute([RegisterHost(machine.host, socket.gethostname(), boot)], author)
+        if views.host(machine.host) is None:  # else another process has just done it
+            _check(registered)
     known = views.boot(machine.host)
-    has_rebooted = bool(boot) and known != boot
-    if has_rebooted:
+    if boot and known != boot:
         losses = lost_sandboxes(machine, "the host has booted anew") if known else []
-        _check(machine.execute([RecordBoot(boot), *losses], author))
-    if machine.subscriber is None or dataplane is None or dataplane.is_volatile:
-        machine.recover()
+        _check(machine.commit([RecordBoot(boot), *losses], author))
+    if machine.subscriber is None or dataplane is None:
         return None
-    owes = any(host == machine.host for host, _ in views.faults.owed)
-    if has_rebooted or owes:
+    since = machine.subscriber.applied
+    has_rebooted = _has_booted(machine, since)
+    if not dataplane.is_volatile and (has_rebooted or views.faults.owes(machine.host)):
         plan, _ = machine.subscriber.compare()
         advance = machine.carry_out(plan)
     else:
-        recovered = machine.recover()
-        assert recovered is not None, "there is a dataplane"
-        advance = recovered
+        advance = machine.recover()
+    if not dataplane.is_volatile and since < views.position:
+        with suppress(DataplaneFault):  # what a process that died had taken away; tried again after the first change
+            dataplane.settle(0)
     if advance.faults:
         machine.record_faults(advance.faults, author)
-    if not advance.plan.steps:
+    else:
+        machine.note_mended(advance.changes, author)
+    if dataplane.is_volatile or not advance.changes:
         return None
     return recovery_of(since, advance, views.position, has_rebooted=has_rebooted)
+
+
+def _has_booted(machine: Machine, since: Position) -> bool:
+    """Whether the host has booted since its kernel was last known to agree with the log."""
+    boots = machine.ledger.read(after=since, tags=(f"host:{machine.host}",), types=(HostBooted,), limit=1)
+    return next(boots, None) is not None
 
 
 def lost_sandboxes(machine: Machine, why: str) -> list[Command]:

@@ -97,20 +97,19 @@ def _reconcile(
             raise Conflict(f"apply plan {expected}", f"it would be plan {comparison.digest} now", "look at it again")
         if comparison.agrees:
             return Reconciliation(comparison, ())
-        origin = machine.origin(who, time.time_ns())
-        if found is not None:
-            machine.record([found(origin, plan)])
+        if found is not None and plan.steps:
+            machine.record([found(machine.origin(who, time.time_ns()), plan)])
         faults: list[Fault] = []
         losses = lost_sandboxes(machine, "found by observing")
         if losses:
             for result in machine.execute(losses, who):
                 result.check()
-                faults += result.faults
+            plan = _compare(machine)[1]  # without what belonged to them
         faults += machine.carry_out(plan).faults
         if faults:
             machine.record_faults(faults, who)
-        else:
-            machine.record([mended(origin, plan)])
+        elif plan.steps:
+            machine.record([mended(machine.origin(who, time.time_ns()), plan)])
         return Reconciliation(comparison, describe_faults(faults))
 
 
@@ -118,13 +117,17 @@ def _compare(machine: Machine) -> tuple[Comparison, Plan]:
     if machine.subscriber is None:
         raise Unavailable("compare the host with the log", "there is no dataplane", "open it with one")
     plan, observation = machine.subscriber.compare()
-    return _comparison(plan, observation), plan
-
-
-def _comparison(plan: Plan, observation: Observation) -> Comparison:
-    return Comparison(
-        describe(plan.steps), digest(plan), tuple(sorted(observation.dying)), tuple(sorted(observation.lost))
+    feasible = _feasible(plan, observation)
+    comparison = Comparison(
+        describe(feasible.steps), digest(plan), tuple(sorted(observation.dying)), tuple(sorted(observation.lost))
     )
+    return comparison, feasible
+
+
+def _feasible(plan: Plan, observation: Observation) -> Plan:
+    """Leave out what belongs into a namespace that is lost: its sandbox is to end instead."""
+    steps = tuple(step for step in plan.steps if getattr(step.object, "sandbox", None) not in observation.lost)
+    return Plan(steps, plan.places)
 
 
 def _rebuilt(origin: Origin, plan: Plan) -> HostRebuilt:

@@ -6,6 +6,7 @@ Knows nothing of: what any command does.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import os
@@ -62,15 +63,17 @@ def author(actor: str | None, reason: str, request: str | None) -> Author:
         raise Invalid("reason", f"longer than {REASON_LIMIT} characters")
     if actor is not None and not 0 < len(actor) <= ACTOR_LIMIT:
         raise Invalid(f"actor {actor!r}", f"not 1 to {ACTOR_LIMIT} characters")
-    return Author(actor or operating_system_user(), reason, request or secrets.token_hex(8), request is not None)
+    who = actor or operating_system_user(os.getuid())
+    return Author(who, reason, request or secrets.token_hex(8), request is not None)
 
 
-def operating_system_user() -> str:
-    """Name the user that this process runs as."""
+@functools.cache  # reading the password database takes longer than deciding a command
+def operating_system_user(user: int) -> str:
+    """Name the user that this process runs as, who has this number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user in the password database (Python before 3.13 raises KeyError)
-        return f"uid {os.getuid()}"
+        return f"uid {user}"
 
 
 def new_id(request: str | None, subject: str) -> str:

@@ -56,7 +56,7 @@ def recovery_of(since: Position, advance: Advance, until: Position, *, has_reboo
     return Recovery(
         since,
         until,
-        describe(advance.plan.steps),
+        describe(advance.changes),
         tuple(str(fault.outcome.fault) for fault in advance.faults),
         has_rebooted,
     )

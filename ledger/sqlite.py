@@ -174,9 +174,23 @@ class SQLiteRecorder(DCBRecorder):
         self._check_process()
         if self.damage is not None:
             return self._whole
+        known = self._known_head()
+        if known is not None:
+            return known
         with self._readers.lend() as reader:
             last = reader.execute(_LAST).fetchone()
         return int(last[0]) if last else 0
+
+    def _known_head(self) -> int | None:
+        """Where the log ends, if that is known and no other connection has committed since: it takes no page."""
+        if self._lock.locked():
+            return None  # a reader need not wait until an append is on the disk
+        with self._lock, suppress(sqlite3.Error):  # a reader will say what is wrong
+            if self._known is not None and self._writer is not None:
+                (version,) = self._writer.execute("PRAGMA data_version").fetchone()
+                if version == self._known.version:
+                    return self._known.tip.position
+        return None
 
     def read(self, query: DCBQuery | None = None, *, after: int | None = None, limit: int | None = None) -> Response:
         """Read as the library does: events that match any item of the query."""

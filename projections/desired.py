@@ -51,15 +51,16 @@ def entities(views: Views, host: HostId) -> Iterator[Entity]:
 class Pending:
     """What the entities touched since the last `take` called for before: the other half of a plan.
 
-    With `every_state` it also remembers what they called for in between, which may be in the kernel after a crash.
+    With `every_state` it also remembers what they called for in between, which may be in the kernel after a crash or an
+    interruption.
     """
 
     def __init__(self, views: Views, host: HostId) -> None:
         self._views = views
         self._host = host
         self._before: dict[Entity, Objects] = {}
-        self._between: dict[Key, tuple[Entity, KernelObject]] = {}
-        self._saved: tuple[dict[Entity, Objects], dict[Key, tuple[Entity, KernelObject]]] = ({}, {})
+        self._between: dict[Entity, dict[Key, KernelObject]] = {}
+        self._saved: tuple[dict[Entity, Objects], dict[Entity, dict[Key, KernelObject]]] = ({}, {})
         self.every_state = False
 
     def note(self, event: Event) -> None:
@@ -70,20 +71,23 @@ class Pending:
             if entity not in self._before:
                 self._before[entity] = lower(self._views, entity)
             elif self.every_state:
-                for key, made in lower(self._views, entity).items():
-                    self._between[key] = (entity, made)
+                self._between.setdefault(entity, {}).update(lower(self._views, entity))
 
     def begin(self) -> None:
         """Mark where a speculative fold begins."""
-        self._saved = (dict(self._before), dict(self._between))
+        self._saved = (dict(self._before), {entity: dict(objects) for entity, objects in self._between.items()})
 
     def undo(self) -> None:
         """Forget what was noted since `begin`."""
         self._before, self._between = self._saved
 
-    def take(self) -> tuple[dict[Entity, Objects], dict[Key, tuple[Entity, KernelObject]]]:
-        """Hand over what was called for before and in between, and begin anew."""
-        taken = (self._before, self._between)
+    def look(self) -> tuple[dict[Entity, Objects], dict[Entity, dict[Key, KernelObject]]]:
+        """Tell what was called for before, and in between by the entities that changed twice."""
+        return self._before, self._between
+
+    def take(self) -> tuple[dict[Entity, Objects], dict[Entity, dict[Key, KernelObject]]]:
+        """Tell the same, and begin anew."""
+        taken = self.look()
         self._before, self._between = {}, {}
         return taken
 

@@ -31,9 +31,9 @@ class Endpoints:
         self._journal = journal
         self.endpoints: dict[EndpointId, Recorded[EndpointCreated]] = {}
         self.joined: dict[EndpointId, Recorded[EndpointJoined]] = {}
-        self.by_network: dict[NetworkId, dict[EndpointId, None]] = {}
+        self.by_network: dict[NetworkId, dict[EndpointId, Position]] = {}
         self.by_mac: dict[tuple[NetworkId, bytes], EndpointId] = {}
-        self.aliases: dict[EndpointId, dict[str, None]] = {}
+        self.aliases: dict[EndpointId, dict[str, Position]] = {}
         self.handlers: Handlers = {
             NetworkCreated: self._network_created,
             NetworkDeleted: self._network_deleted,
@@ -66,7 +66,7 @@ class Endpoints:
     def _created(self, position: Position, event: EndpointCreated) -> None:
         put = self._journal.put
         put(self.endpoints, event.endpoint, Recorded(position, event))
-        put(self.by_network[event.network], event.endpoint, None)
+        put(self.by_network[event.network], event.endpoint, position)
         put(self.by_mac, (event.network, event.mac), event.endpoint)
 
     def _deleted(self, _: Position, event: EndpointDeleted) -> None:
@@ -82,10 +82,10 @@ class Endpoints:
     def _left(self, _: Position, event: EndpointLeft | EndpointAbandoned) -> None:
         self._journal.drop(self.joined, event.endpoint)
 
-    def _alias_added(self, _: Position, event: AliasAdded) -> None:
+    def _alias_added(self, position: Position, event: AliasAdded) -> None:
         if event.endpoint not in self.aliases:
             self._journal.put(self.aliases, event.endpoint, {})
-        self._journal.put(self.aliases[event.endpoint], event.alias, None)
+        self._journal.put(self.aliases[event.endpoint], event.alias, position)
 
     def _alias_removed(self, _: Position, event: AliasRemoved) -> None:
         aliases = self.aliases[event.endpoint]

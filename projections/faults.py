@@ -1,6 +1,6 @@
-"""Faults: the objects that the log says are gone and the dataplane could not remove: a fold.
+"""Faults: the objects that the dataplane could not make or remove as the log says: a fold.
 
-Keeps: an object is here from its fault until the host was repaired or rebuilt. Knows nothing of: kernels.
+Keeps: an object is here from its fault until the host was mended. Knows nothing of: kernels.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ class Faults:
         """Name everything that this view holds, for its digest."""
         return {"owed": self.owed}
 
+    def owes(self, host: HostId) -> bool:
+        """Whether anything of a host is still to be mended."""
+        return any(owner == host for owner, _ in self.owed)
+
     def _faulted(self, position: Position, event: DataplaneFaulted) -> None:
-        if event.verb == "remove":
-            self._journal.put(self.owed, (event.host, event.key), Recorded(position, event))
+        self._journal.put(self.owed, (event.host, event.key), Recorded(position, event))
 
     def _mended(self, _: Position, event: DriftRepaired | HostRebuilt) -> None:
         for key in [key for key in self.owed if key[0] == event.host]:

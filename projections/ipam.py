@@ -21,7 +21,7 @@ class Ipam:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.pools: dict[PoolId, Recorded[PoolAllocated]] = {}
-        self.by_space: dict[tuple[str, str], dict[PoolId, None]] = {}
+        self.by_space: dict[tuple[str, str], dict[PoolId, Position]] = {}
         self.holders: dict[tuple[PoolId, bytes], Recorded[AddressAllocated]] = {}
         self.held: dict[PoolId, OrdinalSet] = {}
         self.cursors: dict[PoolId, int] = {}
@@ -55,7 +55,7 @@ class Ipam:
         space = (event.scope, event.space)
         if space not in self.by_space:
             put(self.by_space, space, {})
-        put(self.by_space[space], event.pool, None)
+        put(self.by_space[space], event.pool, position)
         put(self.pools, event.pool, Recorded(position, event))
         put(self.held, event.pool, OrdinalSet(event.subnet.host_bits))
         put(self.cursors, event.pool, -1)

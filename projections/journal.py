@@ -1,6 +1,7 @@
 """The undo journal: what a fold changed since `begin`, so that a speculative fold can be taken back.
 
-Keeps: after `undo` every table and ordinal set is as it was at `begin`. Nothing is recorded at any other time.
+Keeps: after `undo` every table and ordinal set is as it was at `begin`, and a table of `Recorded` or of positions is in
+the same order. Nothing is recorded at any other time.
 Knows nothing of: events, or what the tables mean.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from ..domain.events import Event
+from ..domain.events import Event, Recorded
 from ..domain.ipam.ordinals import OrdinalSet
 from ..domain.values import Position
 
@@ -58,6 +59,7 @@ class Journal:
     def undo(self) -> None:
         """Take back what was changed since `begin`, the last change first."""
         assert self._entries is not None, "there is no speculative fold to take back"
+        returned: dict[int, dict[Any, Any]] = {}  # Any: tables of every key and value type
         for table, key, before in reversed(self._entries):
             if before is _ABSENT:
                 del table[key]
@@ -66,7 +68,11 @@ class Journal:
             elif before is _GIVEN:
                 table.take(key)
             else:
+                if key not in table:
+                    returned[id(table)] = table
                 table[key] = before
+        for table in returned.values():
+            _put_in_log_order(table)
         self._entries = None
 
     def put(self, table: dict[K, V], key: K, value: V) -> None:
@@ -100,3 +106,11 @@ class Journal:
         assert given, "only a held ordinal is given back"
         if self._entries is not None:
             self._entries.append((ordinals, ordinal, _GIVEN))
+
+
+def _put_in_log_order(table: dict[Any, Any]) -> None:
+    """Sort what is listed the oldest first: a key that was dropped and came back would stand last."""
+    if all(isinstance(value, Recorded | int) for value in table.values()):
+        rows = sorted(table.items(), key=lambda row: row[1].position if isinstance(row[1], Recorded) else row[1])
+        table.clear()
+        table.update(rows)

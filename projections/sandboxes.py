@@ -28,7 +28,7 @@ class Sandboxes:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.sandboxes: dict[SandboxId, Recorded[SandboxCreated]] = {}
-        self.endpoints: dict[SandboxId, dict[EndpointId, None]] = {}
+        self.endpoints: dict[SandboxId, dict[EndpointId, Position]] = {}
         self.gateways: dict[tuple[SandboxId, int], Recorded[GatewayElected]] = {}
         self.handlers: Handlers = {
             SandboxCreated: self._created,
@@ -53,8 +53,8 @@ class Sandboxes:
         left = self._journal.drop(self.endpoints, event.sandbox)
         assert not left, "a sandbox ends after its endpoints have left"
 
-    def _joined(self, _: Position, event: EndpointJoined) -> None:
-        self._journal.put(self.endpoints[event.sandbox], event.endpoint, None)
+    def _joined(self, position: Position, event: EndpointJoined) -> None:
+        self._journal.put(self.endpoints[event.sandbox], event.endpoint, position)
 
     def _left(self, _: Position, event: EndpointLeft | EndpointAbandoned) -> None:
         self._journal.drop(self.endpoints[event.sandbox], event.endpoint)

@@ -35,7 +35,7 @@ from .networks import Networks
 from .ports import Ports
 from .sandboxes import Sandboxes
 
-_NONE: Mapping[Any, None] = {}
+_NONE: Mapping[Any, Position] = {}
 
 
 class Views:
@@ -127,11 +127,11 @@ class Views:
         """Find an endpoint by its name in its network."""
         return self.names.endpoints.get((network, name))
 
-    def endpoints_of(self, network: NetworkId) -> Mapping[EndpointId, None]:
+    def endpoints_of(self, network: NetworkId) -> Mapping[EndpointId, Position]:
         """List the endpoints of a network."""
         return self.endpoints.by_network.get(network, _NONE)
 
-    def aliases_of(self, endpoint: EndpointId) -> Mapping[str, None]:
+    def aliases_of(self, endpoint: EndpointId) -> Mapping[str, Position]:
         """List the other names of an endpoint."""
         return self.endpoints.aliases.get(endpoint, _NONE)
 
@@ -147,7 +147,7 @@ class Views:
         """Find the sandbox that an endpoint is in."""
         return self.endpoints.joined.get(endpoint)
 
-    def joined_to(self, sandbox: SandboxId) -> Mapping[EndpointId, None]:
+    def joined_to(self, sandbox: SandboxId) -> Mapping[EndpointId, Position]:
         """List the endpoints in a sandbox."""
         return self.sandboxes.endpoints.get(sandbox, _NONE)
 

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...domain.errors import DataplaneFault
 from ...domain.facts import EVERYTHING, Capabilities, NamespaceIdentity
-from ...domain.objects import HOST_NAMESPACE, Key, Namespace
+from ...domain.objects import (
+    HOST_NAMESPACE,
+    Bridge,
+    Ground,
+    KernelObject,
+    Key,
+    Namespace,
+    VethPair,
+    offers,
+    stands_on,
+)
 from ...domain.values import SandboxId, SandboxKind
 from ..contract import Claim, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .kernel import KernelError, SimulatedKernel
@@ -62,10 +72,8 @@ class SimulatedDataplane:
 
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps one by one."""
-        failed: dict[SandboxId, Key] = {
-            sandbox: Key(f"namespace/{sandbox[:12]}") for sandbox, place in plan.places.items() if self._is_lost(place)
-        }
-        return [self._carry_out(step, failed) for step in plan.steps]
+        broken: dict[Ground, Key] = {}
+        return [self._carry_out(step, plan.places, broken) for step in plan.steps]
 
     def settle(self, timeout_seconds: float) -> bool:  # noqa: ARG002  # the contract's parameter; nothing dies slowly here
         """Answer at once: what is removed here is gone."""
@@ -77,19 +85,36 @@ class SimulatedDataplane:
     def _is_lost(self, place: Place) -> bool:
         return place.kind is SandboxKind.ATTACHED and self.namespaces.get(place.path) != place.identity
 
-    def _carry_out(self, step: Step, failed: dict[SandboxId, Key]) -> Outcome:
-        sandbox = SandboxId(getattr(step.object, "sandbox", HOST_NAMESPACE))
-        if step.verb is not Verb.REMOVE and sandbox in failed:
-            return _fault(step, 19, f"{failed[sandbox]} is not there")
-        number = self._faults(step)
-        if number:
-            if isinstance(step.object, Namespace):
-                failed[step.object.sandbox] = step.key
-            return _fault(step, number, "the fault plan says so")
+    def _carry_out(self, step: Step, places: Mapping[SandboxId, Place], broken: dict[Ground, Key]) -> Outcome:
+        """Do one step; `broken` is what cannot be stood on any more, and the failed object that it was to come from."""
+        is_made = step.verb is not Verb.REMOVE
+        blocker = next((broken[ground] for ground in _ground_of(step.object) if ground in broken), None)
         try:
+            if is_made and blocker is not None:
+                raise KernelError(0, f"not tried, because {blocker} failed")
+            if number := self._faults(step):
+                raise KernelError(number, "the fault plan says so")
+            if is_made:
+                self._check_namespace(step.object, places)
             return Outcome(step, self._do(step))
         except KernelError as error:
-            return _fault(step, error.number, str(error))
+            if is_made:
+                broken.update(dict.fromkeys(_offers(step.object), step.key))
+            return Outcome(step, Status.FAULT, DataplaneFault(step.key, str(error), number=error.number))
+
+    def _check_namespace(self, wanted: KernelObject, places: Mapping[SandboxId, Place]) -> None:
+        """Refuse what belongs into a namespace that is not there."""
+        sandbox = SandboxId(getattr(wanted, "sandbox", HOST_NAMESPACE))
+        if isinstance(wanted, Namespace) or sandbox == HOST_NAMESPACE:
+            return
+        place = places.get(sandbox)
+        is_ours = place is not None and place.kind is SandboxKind.MANAGED
+        if (
+            place is None
+            or self._is_lost(place)
+            or (is_ours and Key(f"namespace/{sandbox}") not in self.kernel.objects)
+        ):
+            raise KernelError(2, f"the namespace of sandbox {sandbox[:12]} is not there")
 
     def _do(self, step: Step) -> Status:
         there = self.kernel.objects.get(step.key)
@@ -100,11 +125,16 @@ class SimulatedDataplane:
             return Status.REMOVED
         if there == step.object:
             return Status.ALREADY
-        if there is not None:
-            self.kernel.remove(step.key)
-        self.kernel.make(step.object)
+        if there is None:
+            self.kernel.make(step.object)
+        else:
+            self.kernel.replace(step.object)
         return Status.MADE
 
 
-def _fault(step: Step, number: int, message: str) -> Outcome:
-    return Outcome(step, Status.FAULT, DataplaneFault(step.key, message, number=number))
+def _offers(made: KernelObject) -> tuple[Ground, ...]:
+    return ((HOST_NAMESPACE, made.name),) if isinstance(made, Bridge) else offers(made)
+
+
+def _ground_of(made: KernelObject) -> tuple[Ground, ...]:
+    return (*stands_on(made), (HOST_NAMESPACE, made.bridge)) if isinstance(made, VethPair) else stands_on(made)

@@ -6,6 +6,7 @@ Knows nothing of: how a kernel is told. Labels, defaults and refusals: moby, dae
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
@@ -150,4 +151,9 @@ def lower_host(networks: Iterable[NetworkCreated]) -> list[KernelObject]:
 
 
 def _read(options: Mapping[str, OptionValue]) -> BridgeOptions:
-    return parse_options(BridgeOptions, options, "bridge options")
+    return _read_items(tuple(options.items()))
+
+
+@functools.lru_cache(maxsize=1024)  # asked for several times with each endpoint
+def _read_items(items: tuple[tuple[str, OptionValue], ...]) -> BridgeOptions:
+    return parse_options(BridgeOptions, dict(items), "bridge options")

@@ -53,7 +53,8 @@ def choose_pools(view: View, requests: Sequence[PoolRequest], host: HostId, aske
     chosen: list[Chosen] = []
     for request in requests:
         if request.subnet is None:
-            subnet = _first_free_block(request.family, host, [block for block, _, _ in taken], asked)
+            mine = [choice.pool.subnet for choice in chosen]
+            subnet = _first_free_block(request.family, host, [*mine, *(block for block, _, _ in taken)], asked)
         else:
             subnet = request.subnet
             _check_block(subnet, request.family, asked)
@@ -127,11 +128,10 @@ def _given(view: View, pools: Sequence[NetworkPool], wanted: bytes, asked: str) 
     return pool, wanted
 
 
-def _first_free_block(family: int, host: HostId, taken: list[Subnet], asked: str) -> Subnet:
+def _first_free_block(family: int, host: HostId, taken: Sequence[Subnet], asked: str) -> Subnet:
     relevant = [block for block in taken if block.family == family]
     for block in predefined_blocks(family, host):
         if not any(block.overlaps(other) for other in relevant):
-            taken.append(block)
             return block
     raise Exhausted(
         asked,

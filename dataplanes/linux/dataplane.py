@@ -1,0 +1,150 @@
+"""The Linux kernel as a dataplane.
+
+Keeps: all work is done by the worker's thread, one job at a time; nothing waits for what can be done later.
+Must not know: how a plan is carried out (`executor`), or read back (`observer`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from ...domain.errors import DataplaneFault
+from ...domain.facts import Capabilities, NamespaceIdentity
+from ...domain.objects import Namespace
+from ...domain.values import SandboxId
+from ..contract import Claim, Instance, Observation, Outcome, Place, Plan
+from . import probe
+from .executor import execute
+from .kernel import Kernel
+from .marks import Marks
+from .namespaces import Stranded, boot_id
+from .observer import observe
+from .pairs import reap
+from .rooms import prepare_room
+from .run import PERMISSION, Run
+from .worker import Worker
+
+T = TypeVar("T")
+
+REAP_AFTER_SECONDS = 0.05
+"""Of quiet: the kernel destroys abandoned namespaces by itself meanwhile, and an attach that follows need not wait."""
+PREPARE_AFTER_SECONDS = 0.003
+"""Of quiet: the caller has its answer by then, also on a machine with one free core."""
+SETTLE_PAUSE_SECONDS = 0.005
+
+
+class LinuxDataplane:
+    """One instance's part of a host's kernel; see `contract.Dataplane`.
+
+    `namespace` is the path of the network namespace to work in; None is the caller's own.
+    """
+
+    name: ClassVar[str] = "linux"
+    is_volatile: ClassVar[bool] = False
+
+    def __init__(self, instance: Instance, namespace: str | None = None) -> None:
+        self._marks = Marks(instance)
+        self._worker = Worker(namespace)
+        self._kernel: Kernel | None = None
+        self._must_reap = False
+        self._has_reaped = False
+        """Whether what a process before this one has left in the trash group is gone too."""
+        self._capabilities: Capabilities | None = None
+
+    def capabilities(self) -> Capabilities:
+        """Probe, once, what can be made here, and what is missing and why."""
+        if self._capabilities is None:
+            try:
+                self._capabilities = self._work(probe.capabilities)
+            except OSError as error:
+                self._capabilities = probe.nothing(error)
+        return self._capabilities
+
+    def probe(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+        """Name who already holds each of the claims that this instance does not hold itself."""
+        if self._kernel is not None and all(claim.host_port for claim in claims) and self._worker.home.is_here():
+            return probe.holders(self._kernel, claims)  # any thread that stands there can try a port
+        return self._ask(lambda kernel: probe.holders(kernel, claims)) if claims else {}
+
+    def identify(self, path: str) -> NamespaceIdentity | None:
+        """Identify the network namespace at `path`; None when there is none."""
+        return self._ask(lambda kernel: probe.identify(kernel, path))
+
+    def boot_id(self) -> str:
+        """Name the boot that the host runs in."""
+        return boot_id()
+
+    def observe(self, places: Mapping[SandboxId, Place]) -> Observation:
+        """Read back everything of ours in the host namespace and in the namespaces of these sandboxes."""
+        return self._ask(lambda kernel: observe(kernel, places))
+
+    def apply(self, plan: Plan) -> Sequence[Outcome]:
+        """Carry out the steps, one outcome each, in their order; never raise for what the kernel refuses."""
+        run = Run(plan)
+
+        def work(kernel: Kernel) -> None:
+            if execute(kernel, run) or not self._has_reaped:
+                self._must_reap = True
+                self._worker.later("reap", REAP_AFTER_SECONDS, lambda: self._reap(kernel))
+            if run.of(Namespace, removing=False):
+                self._worker.later("prepare", PREPARE_AFTER_SECONDS, lambda: prepare_room(kernel))
+
+        if plan.steps:
+            try:
+                self._work(work)
+            except (Stranded, OSError) as error:
+                run.fail_what_is_left(error)
+        return run.outcomes()
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is dying; False when the time is over."""
+        deadline = time.monotonic() + timeout_seconds
+        while self._ask(self._reap):  # deletes them, also where a process still holds their namespace
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(SETTLE_PAUSE_SECONDS)
+        return True
+
+    def close(self) -> None:
+        """Finish what is under way and let go of everything, leaving the kernel as it is."""
+        kernel, self._kernel = self._kernel, None
+        try:
+            if kernel is not None:
+                self._worker.run(lambda: self._finish(kernel))
+        finally:
+            self._worker.close()
+
+    def _ask(self, job: Callable[[Kernel], T]) -> T:
+        try:
+            return self._work(job)
+        except (Stranded, OSError) as error:
+            number = (error.errno or 0) if isinstance(error, OSError) else 0
+            needs = f"; {PERMISSION}" if number in {errno.EPERM, errno.EACCES} else ""
+            raise DataplaneFault("dataplane/linux", f"{error}{needs}", number=number, retryable=not needs) from error
+
+    def _work(self, job: Callable[[Kernel], T]) -> T:
+        def work() -> T:
+            if self._kernel is None:
+                self._kernel = Kernel(self._marks, self._worker.home)
+            return job(self._kernel)
+
+        return self._worker.run(work)
+
+    def _reap(self, kernel: Kernel) -> bool:
+        """Delete what is on its way out; whether there was anything."""
+        found = reap(kernel)
+        self._must_reap, self._has_reaped = False, True
+        return found
+
+    def _finish(self, kernel: Kernel) -> None:
+        """Reap what would be left lying, and close every socket."""
+        try:
+            if self._must_reap:
+                with contextlib.suppress(OSError):  # tried again after the first change of the next process
+                    self._reap(kernel)
+        finally:
+            kernel.close()

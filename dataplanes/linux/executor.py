@@ -1,0 +1,179 @@
+"""Carry out a plan: the steps compiled into batches by namespace.
+
+Keeps: the order removals - host - namespaces - pairs - interiors - published ports; one message batch a namespace, one
+firewall transaction for what goes and one for what comes; every step ends. Must not know: who asked, threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+
+from ...domain.objects import (
+    Address,
+    Bridge,
+    Firewall,
+    ForwardPolicy,
+    KernelObject,
+    Masquerade,
+    Namespace,
+    PortForward,
+    Route,
+    Sysctl,
+    VethPair,
+)
+from ...domain.values import SandboxId
+from ..contract import Status, Verb
+from .hostside import change_elements, make_bridges, make_firewall, remove_bridges, remove_firewall
+from .interiors import furnish
+from .kernel import Kernel
+from .namespaces import drop
+from .pairs import make_pairs
+from .removal import drop_namespaces, park, strip_devices
+from .rooms import Lost, make_room
+from .run import HOST, Run
+from .sysctls import forget_sysctls, make_sysctls
+
+SANDBOXES_AT_ONCE = 128
+"""Each is two open descriptors while it is furnished."""
+
+
+def execute(kernel: Kernel, run: Run) -> bool:
+    """Carry out every step of a run; whether something is left to reap."""
+    run.begin(kernel)
+    try:
+        is_dying = _remove(run)
+        _make_host(run)
+        _make_endpoints(run)
+        ports = run.of(PortForward, removing=False)
+        with _faults(run, ports):
+            change_elements(run, run.unblocked(ports))
+    finally:
+        run.leave_rooms()
+    return is_dying
+
+
+@contextlib.contextmanager
+def _faults(run: Run, numbers: Sequence[int]) -> Iterator[None]:
+    """Make an OSError that the block raises the fault of those of its steps that have not ended."""
+    try:
+        yield
+    except OSError as error:
+        for number in numbers:
+            run.fail_with(number, error)
+
+
+def _of(run: Run, *kinds: type[KernelObject], removing: bool) -> list[int]:
+    return [number for kind in kinds for number in run.of(kind, removing=removing)]
+
+
+def _remove(run: Run) -> bool:
+    """Take away what is to go, in the reverse of the order of making; whether something is dying."""
+    if all(step.verb is not Verb.REMOVE for step in run.steps):
+        return False
+    firewall = run.of(Firewall, removing=True)
+    elements = _of(run, PortForward, ForwardPolicy, Masquerade, removing=True)
+    with _faults(run, elements):
+        if firewall:
+            for number in elements:
+                run.end(number, Status.REMOVED)
+        change_elements(run, [number for number in elements if not run.has_ended(number)])
+    inside, pairs = _of(run, Address, Route, removing=True), run.of(VethPair, removing=True)
+    namespaces, bridges = run.of(Namespace, removing=True), run.of(Bridge, removing=True)
+    is_dying = False
+    with _faults(run, inside):
+        strip_devices(run, inside)
+    with _faults(run, pairs):
+        is_dying = park(run, pairs)
+    drop_namespaces(run, namespaces)
+    with _faults(run, bridges):
+        remove_bridges(run, bridges)
+    with _faults(run, firewall):
+        remove_firewall(run, firewall)
+    forget_sysctls(run, run.of(Sysctl, removing=True))
+    return is_dying
+
+
+def _make_host(run: Run) -> None:
+    """Make what networks need in the host's namespace: their rules are there before their first endpoint."""
+    if not _of(run, Sysctl, Firewall, Bridge, ForwardPolicy, Masquerade, removing=False):
+        return
+    make_sysctls(run, run.of(Sysctl, removing=False))
+    bridges = run.of(Bridge, removing=False)
+    with _faults(run, bridges):
+        make_bridges(run, bridges)
+    make_firewall(run, run.of(Firewall, removing=False))  # without the rules of a bridge that turned out not to be ours
+    rules = run.unblocked(_of(run, ForwardPolicy, Masquerade, removing=False))
+    with _faults(run, rules):
+        change_elements(run, rules)
+
+
+def _make_endpoints(run: Run) -> None:
+    """Make the bridges' own addresses, then namespaces, pairs and what is in them, so many sandboxes at a time."""
+    of_bridges: list[int] = []
+    by_sandbox: dict[SandboxId, list[int]] = {}
+    for number in _of(run, Namespace, VethPair, Address, Route, removing=False):
+        sandbox = _sandbox_of(run, number)
+        if sandbox == HOST and not isinstance(run.steps[number].object, VethPair):
+            of_bridges.append(number)
+        else:
+            by_sandbox.setdefault(sandbox, []).append(number)
+    if of_bridges:
+        with _faults(run, of_bridges):
+            furnish(run, run.kernel.links, run.unblocked(of_bridges))
+    pending = iter(by_sandbox.items())
+    while group := dict(itertools.islice(pending, SANDBOXES_AT_ONCE)):
+        _make_sandboxes(run, group)
+        run.leave_rooms()
+
+
+def _make_sandboxes(run: Run, group: dict[SandboxId, list[int]]) -> None:
+    everything = list(itertools.chain.from_iterable(group.values()))
+    namespaces = _make_namespaces(run, [n for n in everything if isinstance(run.steps[n].object, Namespace)])
+    pairs = [n for n in everything if isinstance(run.steps[n].object, VethPair)]
+    ready: set[int] = set()
+    with _faults(run, pairs):
+        ready.update(make_pairs(run, pairs) if pairs else ())
+    for sandbox, numbers in group.items():
+        if sandbox == HOST:
+            continue  # delegated pairs are as they should be
+        todo = [n for n in run.unblocked(numbers) if n in ready or not isinstance(run.steps[n].object, VethPair)]
+        namespace = namespaces.get(sandbox)
+        if not todo and namespace is None:
+            continue
+        with _faults(run, todo):
+            try:
+                room = run.room(sandbox)
+                has_one_link = sum(isinstance(run.steps[n].object, VethPair) for n in todo) == 1
+                furnish(run, room.conversation, todo, namespace, room.next_index if has_one_link else 0)
+            except Lost as lost:
+                for number in todo:
+                    run.fail(number, str(lost))
+
+
+def _make_namespaces(run: Run, numbers: Sequence[int]) -> dict[SandboxId, int]:
+    """Make namespaces; return the steps, by sandbox, whose loopback is still to be set up."""
+    made: dict[SandboxId, int] = {}
+    for number in numbers:
+        step = run.steps[number]
+        wanted, before = step.object, step.was
+        assert isinstance(wanted, Namespace)
+        try:
+            if isinstance(before, Namespace) and before.path != wanted.path:
+                drop(before.path)
+            room = make_room(run.kernel, wanted.path)
+        except OSError as error:
+            run.fail_with(number, error)
+            continue
+        run.keep(wanted.sandbox, room)
+        made[wanted.sandbox] = number
+        if not room.is_new:
+            run.end(number, Status.ALREADY)
+    return made
+
+
+def _sandbox_of(run: Run, number: int) -> SandboxId:
+    thing = run.steps[number].object
+    assert isinstance(thing, Namespace | VethPair | Address | Route)
+    return thing.sandbox

@@ -1,0 +1,183 @@
+"""What this kernel and machine can do, and who already holds a name or port that a decision is about to take.
+
+Keeps: nothing is changed outside a throw-away namespace. Must not know: plans.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ...domain.facts import FEATURES, Capabilities, NamespaceIdentity
+from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
+from ..contract import Claim, Place
+from .kernel import Kernel, look_up
+from .netlink import Conversation, Message
+from .nftables import LIBRARY, REMEDY
+from .rooms import Lost, identity_of, open_room
+from .rtnetlink import (
+    LOOPBACK_INDEX,
+    MARK,
+    add_address,
+    create_link,
+    create_veth,
+    decode_addresses,
+    list_addresses,
+    master,
+    port_isolation,
+    set_link,
+)
+from .run import PERMISSION
+
+PROBE_MAC = b"\x02\x42\x00\x00\x00\x01"
+PROBE_ADDRESS = b"\x7f\x75\x00\x01"
+SOCKETS = {
+    PROTOCOLS["tcp"]: (socket.SOCK_STREAM, ("tcp", "tcp6")),
+    PROTOCOLS["udp"]: (socket.SOCK_DGRAM, ("udp", "udp6")),
+    PROTOCOLS["sctp"]: (socket.SOCK_STREAM, ()),
+}
+
+
+def capabilities(kernel: Kernel) -> Capabilities:
+    """Try each thing in a throw-away namespace."""
+    missing: dict[str, str] = {}
+    try:
+        kernel.elsewhere(lambda: _try_everything(kernel, missing))
+    except OSError as error:
+        return nothing(error)
+    return Capabilities(missing)
+
+
+def nothing(error: OSError) -> Capabilities:
+    """Say why nothing at all can be made."""
+    reason = PERMISSION if error.errno == errno.EPERM else f"no network namespace can be made: {error}"
+    return Capabilities(dict.fromkeys(FEATURES, reason))
+
+
+def identify(kernel: Kernel, path: str) -> NamespaceIdentity | None:
+    """Identify the namespace at a path."""
+    try:
+        room = open_room(kernel, Place(SandboxKind.MANAGED, path))
+    except Lost:
+        return None
+    try:
+        return identity_of(room)
+    finally:
+        room.close()
+
+
+def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+    """Name who holds each of the claims, in the host's namespace."""
+    held: dict[Claim, str] = {}
+    for claim in claims:
+        holder = _holder_of_device(kernel, claim.device) if claim.device else _holder_of_port(claim)
+        if holder:
+            held[claim] = holder
+    return held
+
+
+def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
+    conversation = Conversation()
+    try:
+        _try_links(conversation, missing)
+        marked = add_address(LOOPBACK_INDEX, PROBE_ADDRESS, 32)
+        entries = [] if conversation.exchange([marked]).failures else conversation.dump(list_addresses())
+        if not any(entry.protocol == MARK for entry in decode_addresses(entries)):
+            missing["address marks"] = "the kernel keeps no protocol on addresses (IFA_PROTO); Linux 5.18 does"
+    finally:
+        conversation.close()
+    if not Path("/proc/thread-self/net/if_inet6").exists():
+        missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
+    _try(missing, "nftables", kernel.skeleton.learn)
+
+
+def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
+    def ask(feature: str, message: Message, remedy: str) -> bool:
+        failure = conversation.exchange([message]).failures.get(0)
+        if failure is not None:
+            missing[feature] = f"the kernel answers {failure}; {remedy}"
+        return failure is None
+
+    module = "load the module or use a kernel built with it: modprobe {}"
+    has_bridge = ask("bridge", create_link("bridge0", "bridge"), module.format("bridge"))
+    has_veth = ask("veth", create_veth("veth0", "veth1", PROBE_MAC, 0, 0, 0, None), module.format("veth"))
+    bridge = look_up(conversation, "bridge0")
+    if not (has_bridge and has_veth and bridge is not None):
+        missing["port isolation"] = "it could not be tried without bridge and veth"
+        return
+    ask("port isolation", set_link(name="veth0", attributes=master(bridge.index)), "")
+    ask("port isolation", set_link(name="veth0", attributes=port_isolation(isolated=True)), "Linux 4.18 has it")
+
+
+def _try(missing: dict[str, str], feature: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except OSError as error:
+        if error.errno is None:  # the dynamic linker's
+            missing[feature] = f"{LIBRARY} cannot be loaded; {REMEDY}"
+        else:
+            missing[feature] = (
+                f"{error.strerror}; it takes nf_tables with NAT, masquerade, fib and maps (modprobe nft_nat)"
+            )
+
+
+def _holder_of_device(kernel: Kernel, name: str) -> str:
+    link = kernel.link(name)
+    if link is None or kernel.marks.owns(link):
+        return ""
+    return f"a {link.kind} link (index {link.index})" if link.kind else f"a link (index {link.index})"
+
+
+def _holder_of_port(claim: Claim) -> str:
+    """Try to bind the port, as the kernel's own answer to whether it is taken.
+
+    TCP with SO_REUSEADDR: it still collides with who listens, and no longer with connections that linger.
+    """
+    is_ipv4 = len(claim.host_address) == IPV4_BYTES
+    kind, tables = SOCKETS[claim.protocol]
+    number = claim.protocol if not tables else 0
+    try:
+        with socket.socket(socket.AF_INET if is_ipv4 else socket.AF_INET6, kind, number) as probe:
+            if not is_ipv4:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if claim.protocol == PROTOCOLS["tcp"]:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((format_address(claim.host_address), claim.host_port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _describe_holder(claim.host_port, tables)
+    return ""
+
+
+def _describe_holder(port: int, tables: Sequence[str]) -> str:
+    inodes = {f"socket:[{inode}]" for table in tables for inode in _inodes(table, port)}
+    for process in _processes():
+        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+            if any(_leads_to(descriptor, inodes) for descriptor in (process / "fd").iterdir()):
+                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+    return "a process that cannot be seen from here"
+
+
+def _leads_to(descriptor: Path, inodes: Container[str]) -> bool:
+    try:
+        return str(descriptor.readlink()) in inodes
+    except FileNotFoundError:
+        return False  # closed meanwhile, as the one is by which this process lists its own
+
+
+def _inodes(table: str, port: int) -> Iterator[str]:
+    try:
+        lines = Path("/proc/thread-self/net", table).read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port and fields[9] != "0":
+            yield fields[9]
+
+
+def _processes() -> Iterator[Path]:
+    return (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())

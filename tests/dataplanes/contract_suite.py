@@ -1,0 +1,352 @@
+"""The contract of `dataplanes/contract.py` as tests, the same for the simulated kernel and for a real one.
+
+Subclass `DataplaneContract` and override its fixtures `dataplane` and `others`; `directory` may stay. What is asked for
+comes from the rules and the lowering, so that every dataplane is held to what the engine really asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from msgspec import structs
+
+from netledger.dataplanes.contract import Claim, Dataplane, Outcome, Place, Plan, Status, Step, Verb
+from netledger.dataplanes.plan import difference
+from netledger.dataplanes.subscriber import place_of
+from netledger.domain.commands import Command, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint
+from netledger.domain.facts import FEATURES
+from netledger.domain.objects import MAKING_ORDER, Bridge, KernelObject, Key, Namespace, PortForward, Route, VethPair
+from netledger.domain.values import SandboxId, SandboxKind
+from netledger.projections.desired import lower_everything
+from tests.desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+
+SETTLE_SECONDS = 5.0
+DONE = {Status.MADE, Status.REMOVED, Status.DYING, Status.ALREADY}
+BRIDGE = "com.docker.network.bridge.name"
+ICC = "com.docker.network.bridge.enable_icc"
+MTU = "com.docker.network.driver.mtu"
+
+
+class Others(Protocol):
+    """What somebody else does on the same host."""
+
+    def make_interface(self, name: str) -> None:
+        """Make an interface in the host's namespace that bears no mark of ours."""
+
+    def listen(self, port: int) -> None:
+        """Hold a TCP port at every IPv4 address of the host."""
+
+    def make_namespace(self, name: str) -> str:
+        """Make a network namespace and return its path; the one that was there is replaced."""
+
+    def remove_namespace(self, path: str) -> None:
+        """Take it away."""
+
+
+class World:
+    """What is asked for, and what the dataplane was told so far."""
+
+    def __init__(self, dataplane: Dataplane, directory: Path) -> None:
+        self.dataplane = dataplane
+        self.directory = directory
+        self.desk = Desk()
+        self.places: dict[SandboxId, Place] = {}
+        self.wanted: Mapping[Key, KernelObject] = {}
+
+    def sandbox(self, name: str, **others: object) -> Command:
+        """Ask for a sandbox whose namespace, if it is ours, lies in the test's directory."""
+        return create_sandbox(name, **{"path": str(self.directory / name), **others})
+
+    def plan(self, *commands: Command) -> Plan:
+        """Plan what these commands change, without observing."""
+        before = self.wanted
+        self.desk.do(*commands)
+        for sandbox in self.desk.views.sandboxes.sandboxes:
+            place = place_of(self.desk.views, sandbox)
+            assert place is not None
+            self.places[sandbox] = place
+        self.wanted = lower_everything(self.desk.views, HOST)
+        return difference(self.wanted, before, self.places)
+
+    def apply(self, plan: Plan) -> dict[Key, Outcome]:
+        """Apply a plan; every step is answered for, in order."""
+        outcomes = self.dataplane.apply(plan)
+        assert [outcome.step for outcome in outcomes] == list(plan.steps)
+        assert all((outcome.fault is not None) == (outcome.status is Status.FAULT) for outcome in outcomes)
+        return {outcome.step.key: outcome for outcome in outcomes}
+
+    def do(self, *commands: Command) -> dict[Key, Outcome]:
+        """Carry out commands, none of which may fail, and settle."""
+        outcomes = self.apply(self.plan(*commands))
+        assert {outcome.status for outcome in outcomes.values()} <= DONE, outcomes
+        assert self.dataplane.settle(SETTLE_SECONDS)
+        return outcomes
+
+    def observed(self) -> dict[Key, KernelObject]:
+        """Read back what is there; nothing may be dying any more."""
+        places = {key: place for key, place in self.places.items() if key in self.desk.views.sandboxes.sandboxes}
+        observation = self.dataplane.observe(places)
+        assert observation.dying == frozenset()
+        assert all(key == thing.key for key, thing in observation.objects.items())
+        return dict(observation.objects)
+
+    def of(self, kind: type[KernelObject]) -> list[KernelObject]:
+        """List what is asked for of one kind."""
+        return [thing for thing in self.wanted.values() if isinstance(thing, kind)]
+
+    def check(self) -> None:
+        """What is observed is what is asked for, and there is nothing left to plan."""
+        observed = self.observed()
+        assert observed == dict(self.wanted)
+        assert difference(self.wanted, observed, self.places).steps == ()
+
+
+def everything(world: World) -> Sequence[Command]:
+    """Ask for two networks and three endpoints, of every kind that there is."""
+    return (
+        create_network("n1", "10.5.0.0/24", "fd05::/64", options={MTU: 1400}),
+        create_network("n2", "10.6.0.0/24", options={BRIDGE: "nlcontract", ICC: False}),
+        create_network("n3", "10.7.0.0/24", internal=True),
+        world.sandbox("c1"),
+        world.sandbox("c2"),
+        world.sandbox("c3", kind=SandboxKind.DELEGATED, path=""),
+        create_endpoint("n1", "web", "18080:80", "18081:81/udp", "127.0.0.1:18082:82"),
+        create_endpoint("n2", "web", "18083:80"),
+        create_endpoint("n2", "db"),
+        create_endpoint("n3", "db"),
+        create_endpoint("n1", "job", "18084:80"),
+        join("n1/web", "c1"),
+        join("n2/web", "c1"),
+        join("n2/db", "c2"),
+        join("n3/db", "c2", interface="inside"),
+        join("n1/job", "c3"),
+    )
+
+
+class DataplaneContract:
+    """What any dataplane keeps."""
+
+    @pytest.fixture
+    def dataplane(self) -> Dataplane:
+        """Give the dataplane, on a host where nothing of ours is."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def others(self, dataplane: Dataplane) -> Others:
+        """Give somebody else on the dataplane's host."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        """Name a directory for the namespaces of sandboxes."""
+        return tmp_path / "namespaces"
+
+    @pytest.fixture
+    def world(self, dataplane: Dataplane, directory: Path) -> World:
+        """Give a world without anything."""
+        return World(dataplane, directory)
+
+    def test_a_blank_host_shows_nothing(self, world: World) -> None:
+        """There is nothing of ours before anything was made, and an empty plan has no outcomes."""
+        assert world.observed() == {}
+        assert list(world.dataplane.apply(Plan((), {}))) == []
+
+    def test_what_was_asked_for_is_what_is_observed(self, world: World) -> None:
+        """After apply and settle `observe` gives the very objects that were asked for, of every kind."""
+        outcomes = world.do(*everything(world))
+        made = {key for key, outcome in outcomes.items() if outcome.status is Status.MADE}
+        assert {type(world.wanted[key]) for key in made} >= set(MAKING_ORDER) - {type(None)} - _SYSCTL
+        world.check()
+
+    def test_a_change_needs_no_observing(self, world: World) -> None:
+        """Step by step, each planned from what was asked for before, the host follows."""
+        for command in everything(world):
+            world.do(command)
+            world.check()
+        for command in (
+            LeaveEndpoint(identifier("n1/web")),
+            join("n1/web", "c2"),
+            DeleteEndpoint(identifier("n2/web"), force=True),
+            DeleteSandbox(identifier("c1")),
+            DeleteNetwork(identifier("n2"), force=True),
+            DeleteSandbox(identifier("c3"), force=True),
+        ):
+            world.do(command)
+            world.check()
+
+    def test_applying_twice_changes_nothing(self, world: World) -> None:
+        """The same plan again finds everything already so."""
+        plan = world.plan(*everything(world))
+        world.apply(plan)
+        before = world.observed()
+        again = world.apply(plan)
+        assert {outcome.status for outcome in again.values()} == {Status.ALREADY}
+        assert world.observed() == before
+        world.check()
+
+    def test_what_is_removed_is_gone(self, world: World) -> None:
+        """When everything is taken away nothing of ours is left, and taking it away again finds it so."""
+        world.do(*everything(world))
+        names = [identifier(name) for name in ("n1", "n2", "n3")]
+        plan = world.plan(
+            *(DeleteNetwork(name, force=True) for name in names),
+            *(DeleteSandbox(identifier(name)) for name in ("c1", "c2", "c3")),
+        )
+        assert {outcome.status for outcome in world.apply(plan).values()} <= DONE
+        assert world.dataplane.settle(SETTLE_SECONDS)
+        assert world.observed() == {}
+        assert {outcome.status for outcome in world.apply(plan).values()} <= {Status.ALREADY, Status.REMOVED}
+        assert world.observed() == {}
+
+    def test_moving_house_in_one_plan(self, world: World) -> None:
+        """An endpoint that leaves and joins the same sandbox within one plan ends with its addresses and routes."""
+        world.do(*everything(world))
+        world.do(LeaveEndpoint(identifier("n1/web")), LeaveEndpoint(identifier("n2/db")), join("n1/web", "c1"))
+        world.check()
+        world.do(
+            DeleteSandbox(identifier("c1"), force=True),
+            world.sandbox("c1"),
+            join("n2/web", "c1"),
+            join("n1/web", "c1"),
+        )
+        world.check()
+
+    def test_a_replaced_object_is_the_new_one(self, world: World) -> None:
+        """An object that is altered becomes what is wanted, and what stands on it is there afterwards."""
+        world.do(*everything(world))
+        plan, restored = [], []
+        for kind, changes in ((Bridge, {"mtu": 1300}), (Route, {"gateway": None}), (PortForward, {"port": 99})):
+            for thing in world.of(kind)[:1]:
+                altered = structs.replace(
+                    thing, **{name: _other_host(thing) if value is None else value for name, value in changes.items()}
+                )
+                plan.append(Step(Verb.REPLACE, altered, thing))
+                restored.append(Step(Verb.REPLACE, thing, altered))
+        outcomes = world.apply(Plan(tuple(plan), world.places))
+        assert {outcome.status for outcome in outcomes.values()} == {Status.MADE}, outcomes
+        observed = world.observed()
+        for step in plan:
+            assert observed[step.key] == step.object
+        assert observed.keys() == world.wanted.keys()
+        world.apply(Plan(tuple(restored), world.places))
+        world.check()
+
+    def test_making_what_is_there_otherwise_puts_it_right(self, world: World) -> None:
+        """A step that makes an object of ours that is there, but different, replaces it: nobody observed before."""
+        world.do(*everything(world))
+        bridge, route = world.of(Bridge)[0], world.of(Route)[0]
+        altered = (structs.replace(bridge, mtu=1300), structs.replace(route, gateway=_other_host(route)))
+        outcomes = world.apply(Plan(tuple(Step(Verb.MAKE, thing) for thing in altered), world.places))
+        assert {outcome.status for outcome in outcomes.values()} == {Status.MADE}, outcomes
+        observed = world.observed()
+        assert [observed[thing.key] for thing in altered] == list(altered)
+
+    def test_a_namespace_takes_along_what_is_in_it(self, world: World) -> None:
+        """When its namespace alone is removed a sandbox's interfaces go too, and are planned again."""
+        world.do(*everything(world))
+        namespace = next(thing for thing in world.of(Namespace) if thing.sandbox == identifier("c2"))
+        world.apply(Plan((Step(Verb.REMOVE, namespace),), world.places))
+        assert world.dataplane.settle(SETTLE_SECONDS)
+        observed = world.observed()
+        assert not [thing for thing in observed.values() if getattr(thing, "sandbox", None) == identifier("c2")]
+        outcomes = world.apply(difference(world.wanted, observed, world.places))
+        assert {outcome.status for outcome in outcomes.values()} <= DONE, outcomes
+        world.check()
+
+    def test_a_foreign_interface_stops_only_what_needs_its_name(self, world: World, others: Others) -> None:
+        """The object is a fault that names it, what depends on it a fault that names the object; the rest is made."""
+        others.make_interface("nlcontract")
+        outcomes = world.apply(world.plan(*everything(world)))
+        bridge = Key("bridge/nlcontract")
+        faults = {key: outcome.fault for key, outcome in outcomes.items() if outcome.status is Status.FAULT}
+        assert "nlcontract" in str(faults[bridge])
+        for thing in world.wanted.values():
+            if isinstance(thing, VethPair) and thing.bridge == "nlcontract":
+                assert faults[thing.key] is not None
+                assert bridge in faults[thing.key].message
+        other = {
+            key
+            for key, thing in world.wanted.items()
+            if isinstance(thing, Bridge | VethPair) and "nlcontract" not in (thing.name, getattr(thing, "bridge", ""))
+        }
+        assert not other & faults.keys()
+        assert other <= world.observed().keys()
+        assert bridge not in world.observed()
+        world.apply(Plan((Step(Verb.REMOVE, world.wanted[bridge]),), world.places))
+        assert world.dataplane.probe([Claim(device="nlcontract")]), "it is still there"
+
+    def test_what_fails_blocks_what_stands_on_it(self, world: World) -> None:
+        """In a sandbox whose namespace cannot be made every step is a fault that names the namespace."""
+        (world.directory).parent.mkdir(parents=True, exist_ok=True)
+        plan = world.plan(*everything(world))
+        namespace = next(step for step in plan.steps if step.key == f"namespace/{identifier('c1')}")
+        steps = tuple(step for step in plan.steps if step is not namespace)
+        outcomes = world.apply(Plan(steps, plan.places))
+        for key, outcome in outcomes.items():
+            inside = getattr(outcome.step.object, "sandbox", None) == identifier("c1")
+            if isinstance(outcome.step.object, VethPair) and inside:
+                assert outcome.status is Status.FAULT, key
+            if isinstance(outcome.step.object, VethPair) and not inside:
+                assert outcome.status is Status.MADE, outcome
+
+    def test_probing_names_what_others_hold(self, world: World, others: Others) -> None:
+        """A foreign interface and a foreign port are named; what is free or ours is not."""
+        world.do(*everything(world))
+        foreign = Claim(device="foreign0")
+        port = Claim(protocol=6, host_address=bytes(4), host_port=18090)
+        ours = [Claim(device="nlcontract"), Claim(protocol=6, host_address=bytes(4), host_port=18080)]
+        assert dict(world.dataplane.probe([foreign, port, *ours])) == {}
+        others.make_interface("foreign0")
+        others.listen(18090)
+        found = world.dataplane.probe([foreign, port, *ours])
+        assert set(found) == {foreign, port}
+        assert all(found.values())
+
+    def test_a_namespace_is_known_again(self, dataplane: Dataplane, others: Others, directory: Path) -> None:
+        """The same namespace has the same identity, another at the same path has another, and none has none."""
+        assert dataplane.identify(str(directory / "none")) is None
+        path = others.make_namespace("blue")
+        first = dataplane.identify(path)
+        assert first is not None
+        assert dataplane.identify(path) == first
+        others.make_namespace("blue")
+        second = dataplane.identify(path)
+        assert second is not None
+        assert second != first
+        others.remove_namespace(path)
+        assert dataplane.identify(path) is None
+
+    def test_a_namespace_that_was_replaced_is_lost_and_not_entered(self, world: World, others: Others) -> None:
+        """It is observed as lost, and a step into it is a fault."""
+        path = others.make_namespace("blue")
+        identity = world.dataplane.identify(path)
+        attached = world.sandbox("c4", kind=SandboxKind.ATTACHED, path=path, identity=identity)
+        world.do(*everything(world), attached, create_endpoint("n1", "blue"), join("n1/blue", "c4"))
+        world.check()
+        others.make_namespace("blue")
+        observation = world.dataplane.observe(world.places)
+        assert observation.lost == {identifier("c4")}
+        inside = [thing for thing in world.wanted.values() if getattr(thing, "sandbox", None) == identifier("c4")]
+        outcomes = world.apply(Plan(tuple(Step(Verb.MAKE, thing) for thing in inside), world.places))
+        assert {outcome.status for outcome in outcomes.values()} == {Status.FAULT}
+        assert world.dataplane.observe(world.places).lost == {identifier("c4")}
+
+    def test_it_says_what_it_lacks_by_known_names(self, dataplane: Dataplane) -> None:
+        """What is missing is one of the features that drivers ask for, with a reason; a boot has a name."""
+        missing = dataplane.capabilities().missing
+        assert set(missing) <= set(FEATURES)
+        assert all(missing.values())
+        assert dataplane.boot_id() == dataplane.boot_id() != ""
+        assert dataplane.name in {"linux", "simulated"}
+
+
+_SYSCTL = {kind for kind in MAKING_ORDER if kind.__name__ == "Sysctl"}  # may be so already
+
+
+def _other_host(thing: KernelObject) -> bytes:
+    """Name another address in the subnet of a route's gateway."""
+    assert isinstance(thing, Route)
+    return thing.gateway[:-1] + bytes([thing.gateway[-1] + 9])

@@ -1,0 +1,74 @@
+"""Objects as elements of the firewall's sets and maps."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netledger.dataplanes.linux.elements import SETS, contradicting, elements_of, in_words, objects_of
+from netledger.dataplanes.linux.nftables import skeleton_text
+from netledger.domain.objects import ForwardPolicy, Masquerade, PortForward
+
+bridges = st.text("abcdefghij-0123456789", min_size=1, max_size=15)
+ports = st.integers(1, 65535)
+protocols = st.sampled_from([6, 17, 132])
+
+
+def published(width):
+    """Make up published ports of a family."""
+    address = st.binary(min_size=width, max_size=width)
+    return st.builds(PortForward, protocols, st.just(bytes(width)) | address, ports, address, ports)
+
+
+things = st.lists(
+    st.builds(Masquerade, bridges, st.sampled_from([4, 6]))
+    | st.builds(ForwardPolicy, bridges, st.booleans(), st.booleans())
+    | published(4)
+    | published(16),
+    unique_by=lambda thing: thing.key,
+)
+
+
+@given(things)
+def test_there_and_back(objects):
+    """What is lowered to elements is lifted to the same objects."""
+    found = objects_of(element for thing in objects for element in elements_of(thing))
+    assert found is not None
+    assert set(found) == set(objects)
+    assert len(found) == len(objects)
+
+
+@given(things)
+def test_elements_are_of_one_object(objects):
+    """No two objects share an element, and every set is in the skeleton."""
+    elements = [element for thing in objects for element in elements_of(thing)]
+    assert len({(element.set, element.key) for element in elements}) == len(elements)
+    text = skeleton_text("table1")
+    assert all(f" {name} {{" in text for name in SETS)
+
+
+@given(st.builds(ForwardPolicy, bridges, st.booleans(), st.booleans()))
+def test_contradictions(policy):
+    """A policy and what contradicts it are every element that any policy of the bridge can have."""
+    every = {
+        e for icc in (0, 1) for cut in (0, 1) for e in elements_of(ForwardPolicy(policy.bridge, bool(icc), bool(cut)))
+    }
+    assert set(contradicting(policy)) == every - set(elements_of(policy))
+
+
+def test_sets_that_contradict_each_other():
+    """A set that lacks its part of a policy is told from one that is whole."""
+    own = elements_of(ForwardPolicy("br0", icc=True, internal=True))
+    assert objects_of(own) is not None
+    for left_out in own[:2]:
+        assert objects_of(element for element in own if element is not left_out) is None
+
+
+def test_in_words():
+    """Elements as nft writes them."""
+    loopback = PortForward(6, b"\x7f\0\0\2", 8080, b"\x0a\0\0\2", 80)
+    assert [in_words(element) for element in elements_of(loopback)] == ["127.0.0.2 . 6 . 8080 : 10.0.0.2 . 80"]
+    everywhere = PortForward(17, bytes(16), 53, b"\xfd" + bytes(14) + b"\2", 53)
+    assert [in_words(element) for element in elements_of(everywhere)] == ["17 . 53 : fd00::2 . 53"]
+    policy = ForwardPolicy("br0", icc=True, internal=False)
+    assert [in_words(element) for element in elements_of(policy)] == ['"br0"', '"br0" . "br0"', '"br0" . "br0"']

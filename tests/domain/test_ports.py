@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import pytest
+
+from netledger.domain.commands import DeleteEndpoint
+from netledger.domain.errors import Conflict, Exhausted, Invalid
+from netledger.domain.events import PortBound, port_tag
+from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT
+from netledger.domain.values import PortRequest, format_address
+from tests.desk import HOST, ORIGIN, create_endpoint, create_network, identifier
+
+BINDING = "com.docker.network.bridge.host_binding_ipv4"
+
+
+@pytest.fixture
+def net(desk):
+    """Give a desk with networks of IPv4, of both families, and of IPv6."""
+    desk.do(create_network("n4", "10.1.0.0/16"), create_network("n46", "10.2.0.0/16", "fd02::/64"))
+    desk.do(create_network("n6", "fd03::/64"))
+    return desk
+
+
+def bound(events):
+    """Write the bound ports as HOST:PORT->ADDRESS:PORT."""
+    return [
+        f"{format_address(e.host_address)}:{e.host_port}->{format_address(e.address)}:{e.port}"
+        for e in events
+        if isinstance(e, PortBound)
+    ]
+
+
+def test_a_port_is_published_in_each_family(net):
+    """Without a host address it stands at every address of the host, in each family that the endpoint has."""
+    assert bound(net.do(create_endpoint("n4", "a", "80:8080"))) == ["0.0.0.0:80->10.1.0.2:8080"]
+    assert bound(net.do(create_endpoint("n46", "a", "81:8080"))) == [
+        "0.0.0.0:81->10.2.0.2:8080",
+        ":::81->fd02::2:8080",
+    ]
+    assert bound(net.do(create_endpoint("n6", "a", "82:8080"))) == [":::82->fd03::2:8080"]
+
+
+def test_a_port_at_one_address_is_published_there_alone(net):
+    """A host address decides the family; a network's default binding is one for IPv4."""
+    assert bound(net.do(create_endpoint("n46", "a", "127.0.0.1:80:80"))) == ["127.0.0.1:80->10.2.0.2:80"]
+    assert bound(net.do(create_endpoint("n46", "b", "[::1]:80:80"))) == ["::1:80->fd02::3:80"]
+    net.do(create_network("bound", "10.4.0.0/16", "fd04::/64", options={BINDING: "127.0.0.1"}))
+    assert bound(net.do(create_endpoint("bound", "c", "83:80"))) == ["127.0.0.1:83->10.4.0.2:80"]
+
+
+def test_a_port_that_could_stand_nowhere_is_refused(net):
+    """A host address of a family that the endpoint lacks, given or by the network's default, is refused."""
+    assert str(net.refusal(Invalid, create_endpoint("n4", "a", "[::1]:80:80"))) == (
+        "create endpoint 'a': port [::1]:80:80/tcp is to be published at an IPv6 address and the endpoint has none of "
+        "IPv6; leave the host address out"
+    )
+    net.do(create_network("bound6", "fd04::/64", options={BINDING: "127.0.0.1"}))
+    assert str(net.refusal(Invalid, create_endpoint("bound6", "a", "80"))) == (
+        "create endpoint 'a': network bound6 publishes ports at 127.0.0.1 and the endpoint has no IPv4 address; "
+        "name an IPv6 host address for the port"
+    )
+
+
+def test_an_internal_network_publishes_nothing(net):
+    """A port of an endpoint that nothing outside reaches is refused."""
+    net.do(create_network("inside", internal=True))
+    assert str(net.refusal(Invalid, create_endpoint("inside", "a", "80"))) == (
+        "create endpoint 'a': network inside is internal: nothing outside reaches its ports; publish none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "meet"),
+    [
+        ("8080:80", "8080:80", True),
+        ("127.0.0.1:8080:80", "8080:80", True),
+        ("8080:80", "127.0.0.1:8080:80", True),
+        ("127.0.0.1:8080:80", "127.0.0.1:8080:80", True),
+        ("127.0.0.1:8080:80", "127.0.0.2:8080:80", False),
+        ("127.0.0.1:8080:80", "[::1]:8080:80", False),
+        ("[::]:8080:80", "[::1]:8080:80", True),
+        ("[::]:8080:80", "0.0.0.0:8080:80", False),
+        ("8080:80/udp", "8080:80/tcp", False),
+        ("8080:80", "8081:80", False),
+    ],
+)
+def test_ports_conflict_where_their_addresses_meet(net, held, wanted, meet):
+    """The unspecified address meets every one of its family; protocols and families are apart."""
+    net.do(create_endpoint("n46", "a", held))
+    command = create_endpoint("n46", "b", wanted)
+    if not meet:
+        net.do(command)
+        return
+    position = min(record.position for record in net.log if isinstance(record.event, PortBound))
+    refusal = net.refusal(Conflict, command)
+    assert refusal.because.endswith(" is published by endpoint a")
+    assert refusal.remedy == "choose another host port, or delete that endpoint"
+    assert refusal.position == position
+
+
+def test_a_conflict_is_told_in_full(net):
+    """Address, port, protocol, holder, position and remedy are in the message."""
+    net.do(create_endpoint("n4", "a", "8080:80"))
+    position = net.position_of(PortBound)
+    assert str(net.refusal(Conflict, create_endpoint("n4", "b", "127.0.0.1:8080:80"))) == (
+        f"create endpoint 'b': port 127.0.0.1:8080/tcp is published by endpoint a (position {position}); "
+        "choose another host port, or delete that endpoint"
+    )
+
+
+def test_a_port_asked_for_twice_is_refused(net):
+    """One endpoint cannot have the same host port twice at addresses that meet."""
+    assert str(net.refusal(Conflict, create_endpoint("n4", "a", "8080:80", "127.0.0.1:8080:81"))) == (
+        "create endpoint 'a': port 127.0.0.1:8080/tcp is asked for twice"
+    )
+    net.do(create_endpoint("n4", "a", "8080:80", "8080:80/udp", "127.0.0.1:8081:80", "127.0.0.2:8081:80"))
+
+
+def test_a_port_of_another_process_is_not_taken(net):
+    """What the host has bound is named; a chosen port goes round it."""
+    obstacles = {port_tag(HOST, 6, 8080): "nginx (process 7)", port_tag(HOST, 6, EPHEMERAL_FIRST): "ssh (process 9)"}
+    assert str(net.refusal(Conflict, create_endpoint("n4", "a", "8080:80"), obstacles=obstacles)) == (
+        "create endpoint 'a': port 0.0.0.0:8080/tcp is held by nginx (process 7); "
+        "stop that process, or choose another host port"
+    )
+    assert bound(net.do(create_endpoint("n4", "a", "80"), obstacles=obstacles)) == [
+        f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.1.0.2:80"
+    ]
+
+
+def test_chosen_ports_go_on_after_the_last_one(net):
+    """Chosen ports ascend from 49153, do not come back at once, and are of each protocol for itself."""
+    assert bound(net.do(create_endpoint("n4", "a", "80", "81", "80/udp"))) == [
+        "0.0.0.0:49153->10.1.0.2:80",
+        "0.0.0.0:49154->10.1.0.2:81",
+        "0.0.0.0:49153->10.1.0.2:80",
+    ]
+    net.do(DeleteEndpoint(identifier("n4/a")))
+    assert bound(net.do(create_endpoint("n4", "b", "80"))) == ["0.0.0.0:49155->10.1.0.3:80"]
+
+
+def test_a_chosen_port_is_the_same_in_both_families(net):
+    """One that is taken in either family is passed over, also within one endpoint."""
+    net.do(create_endpoint("n6", "a", f"{EPHEMERAL_FIRST}:80"))
+    assert bound(net.do(create_endpoint("n46", "b", "80", f"{EPHEMERAL_FIRST + 1}:81"))) == [
+        f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.2.0.2:81",
+        f":::{EPHEMERAL_FIRST + 1}->fd02::2:81",
+        f"0.0.0.0:{EPHEMERAL_FIRST + 2}->10.2.0.2:80",
+        f":::{EPHEMERAL_FIRST + 2}->fd02::2:80",
+    ]
+
+
+def test_ports_asked_for_by_number_are_taken_first(net):
+    """A port that is chosen does not take one that the same endpoint asks for by number."""
+    wanted = ("80", f"{EPHEMERAL_FIRST}:81")
+    assert bound(net.do(create_endpoint("n4", "a", *wanted))) == [
+        f"0.0.0.0:{EPHEMERAL_FIRST}->10.1.0.2:81",
+        f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.1.0.2:80",
+    ]
+
+
+def hold(desk, port, decided_by="netledger"):
+    """Let some endpoint hold a TCP port of the host."""
+    desk.fold(PortBound(*ORIGIN, "other", 6, bytes(4), port, bytes([10, 9, 0, 2]), 80, decided_by))
+
+
+def test_chosen_ports_wrap(net):
+    """After 65535 comes the first free one from 49153."""
+    hold(net, EPHEMERAL_FIRST, "caller")
+    hold(net, EPHEMERAL_LAST)
+    assert bound(net.do(create_endpoint("n4", "a", "80"))) == [f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.1.0.2:80"]
+
+
+def test_when_all_ports_are_taken_it_says_so(net):
+    """With the whole range held a chosen port is refused; one outside the range or of another protocol is not."""
+    for port in range(EPHEMERAL_FIRST, EPHEMERAL_LAST + 1):
+        hold(net, port)
+    assert str(net.refusal(Exhausted, create_endpoint("n4", "a", "80"))) == (
+        "create endpoint 'a': all 16383 tcp ports from 49153 to 65535 are taken; ask for a port outside that range"
+    )
+    net.do(create_endpoint("n4", "a", "8080:80", "80/udp"))
+
+
+def test_an_endpoint_publishes_so_many_ports_at_most(net):
+    """The limit is named, and is not off by one."""
+    ports = tuple(PortRequest(6, 80, 1024 + number) for number in range(PORTS_OF_AN_ENDPOINT + 1))
+    from msgspec.structs import replace
+
+    command = create_endpoint("n4", "a")
+    assert str(net.refusal(Invalid, replace(command, ports=ports))) == (
+        "create endpoint 'a': 1025 ports; an endpoint publishes 1024 at most"
+    )
+    net.do(replace(command, ports=ports[:-1]))

@@ -1,0 +1,386 @@
+"""Two writers of one log: whoever decided on what the other has changed meanwhile decides again.
+
+Each scenario is run twice: with its guards, where the log stays right, and without, where the checker finds it wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from unittest import mock
+
+import pytest
+from msgspec import Struct
+
+from netledger import Controller
+from netledger.domain.commands import (
+    AddAlias,
+    Command,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    LeaveEndpoint,
+    LoseSandbox,
+    RecordBoot,
+    RegisterHost,
+    RemoveAlias,
+)
+from netledger.domain.endpoints import device_name
+from netledger.domain.errors import Conflict, Exhausted, InUse, NotFound, Refusal, Unavailable
+from netledger.domain.events import AliasAdded, EndpointJoined, NetworkCreated
+from netledger.domain.rules import RULES
+from netledger.domain.values import format_address, parse_mac
+from netledger.engine.machine import APPEND_ATTEMPTS
+from netledger.engine.requests import author
+from netledger.engine.results import Result
+from netledger.projections.views import Views
+from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
+from tests.invariants import check_log
+
+BRIDGE = "com.docker.network.bridge.name"
+MAC = parse_mac("02:42:0a:00:00:07")
+N1, N2 = identifier("n1"), identifier("n2")
+E, F, G = identifier("n1/e"), identifier("n1/f"), identifier("n2/g")
+C, D = identifier("c"), identifier("d")
+NETWORKS: list[Command] = [create_network("n1", "10.1.0.0/24"), create_network("n2", "10.2.0.0/24")]
+FREE: list[Command] = [
+    *NETWORKS,
+    create_endpoint("n1", "e", "8080:80", aliases=("www",)),
+    create_endpoint("n1", "f", "8081:80"),
+    create_endpoint("n2", "g", "8082:80"),
+    create_sandbox("c"),
+    create_sandbox("d"),
+]
+JOINED: list[Command] = [*FREE, join("n1/e", "c"), join("n2/g", "c")]
+"""`e` is the way out, by its network's name; `g` would be next."""
+
+
+class Scenario(Struct):
+    """What is there, what the first writer does while the second has decided, and what becomes of the second's batch.
+
+    A `None` among the outcomes is a command that is carried out.
+    """
+
+    before: Sequence[Command]
+    first: Sequence[Command]
+    second: Sequence[Command]
+    outcomes: Sequence[type[Refusal] | None]
+
+
+SCENARIOS = {
+    # create network
+    "network name": Scenario([], [create_network("n1", network=N2)], [create_network("n1")], [Conflict]),
+    "network id": Scenario([], [create_network("n1")], [create_network("n2", network=N1)], [Conflict]),
+    "network name, with an endpoint in it and another command": Scenario(
+        [],
+        [create_network("n1", network=N2)],
+        [create_network("n1"), create_endpoint("n1", "e"), create_sandbox("c")],
+        [Conflict, NotFound, None],
+    ),
+    "bridge name": Scenario(
+        [],
+        [create_network("n1", options={BRIDGE: "shared"})],
+        [create_network("n2", options={BRIDGE: "shared"})],
+        [Conflict],
+    ),
+    "named block": Scenario([], [create_network("n1", "10.0.0.0/8")], NETWORKS[1:], [Conflict]),
+    "predefined block": Scenario([], [create_network("n1")], [create_network("n2")], [None]),
+    # delete network
+    "network gets an endpoint": Scenario(NETWORKS, [create_endpoint("n1", "e")], [DeleteNetwork(N1)], [InUse]),
+    "network gets an endpoint, forced": Scenario(
+        NETWORKS, [create_endpoint("n1", "e")], [DeleteNetwork(N1, force=True)], [None]
+    ),
+    "network deleted twice": Scenario(NETWORKS, [DeleteNetwork(N1)], [DeleteNetwork(N1)], [NotFound]),
+    "network's endpoint deleted, forced": Scenario(FREE, [DeleteEndpoint(E)], [DeleteNetwork(N1, force=True)], [None]),
+    "network's endpoint joins, forced": Scenario(FREE, [join("n1/e", "c")], [DeleteNetwork(N1, force=True)], [None]),
+    "network's successor leaves, forced": Scenario(JOINED, [LeaveEndpoint(G)], [DeleteNetwork(N1, force=True)], [None]),
+    # create endpoint
+    "endpoint's network deleted": Scenario(NETWORKS, [DeleteNetwork(N1)], [create_endpoint("n1", "e")], [NotFound]),
+    "endpoint name": Scenario(
+        NETWORKS, [create_endpoint("n1", "e")], [create_endpoint("n1", "e", endpoint=F)], [Conflict]
+    ),
+    "endpoint id": Scenario(
+        NETWORKS, [create_endpoint("n1", "e")], [create_endpoint("n2", "e", endpoint=E)], [Conflict]
+    ),
+    "named address": Scenario(
+        NETWORKS,
+        [create_endpoint("n1", "e", addresses=["10.1.0.9"])],
+        [create_endpoint("n1", "f", addresses=["10.1.0.9"])],
+        [Conflict],
+    ),
+    "chosen address": Scenario(NETWORKS, [create_endpoint("n1", "e")], [create_endpoint("n1", "f")], [None]),
+    "MAC address": Scenario(
+        NETWORKS, [create_endpoint("n1", "e", mac=MAC)], [create_endpoint("n1", "f", mac=MAC)], [Conflict]
+    ),
+    "named port": Scenario(
+        NETWORKS,
+        [create_endpoint("n1", "e", "8080:80")],
+        [create_endpoint("n2", "e", "127.0.0.1:8080:80", endpoint=F)],
+        [Conflict],
+    ),
+    "chosen port": Scenario(
+        NETWORKS, [create_endpoint("n1", "e", "80")], [create_endpoint("n2", "e", "80", endpoint=F)], [None]
+    ),
+    # delete endpoint
+    "endpoint joins": Scenario(FREE, [join("n1/e", "c")], [DeleteEndpoint(E)], [InUse]),
+    "endpoint joins, forced": Scenario(FREE, [join("n1/e", "c")], [DeleteEndpoint(E, force=True)], [None]),
+    "endpoint deleted twice": Scenario(FREE, [DeleteEndpoint(E)], [DeleteEndpoint(E)], [NotFound]),
+    "endpoint's successor leaves, forced": Scenario(
+        JOINED, [LeaveEndpoint(G)], [DeleteEndpoint(E, force=True)], [None]
+    ),
+    # join
+    "joining endpoint deleted": Scenario(FREE, [DeleteEndpoint(E)], [join("n1/e", "c")], [NotFound]),
+    "joining endpoint's network deleted": Scenario(
+        FREE, [DeleteNetwork(N1, force=True)], [join("n1/e", "c")], [NotFound]
+    ),
+    "joining endpoint joins elsewhere": Scenario(FREE, [join("n1/e", "d")], [join("n1/e", "c")], [Conflict]),
+    "joined sandbox deleted": Scenario(FREE, [DeleteSandbox(C)], [join("n1/e", "c")], [NotFound]),
+    "named interface": Scenario(
+        FREE, [join("n1/e", "c", interface="lan")], [join("n2/g", "c", interface="lan")], [Conflict]
+    ),
+    "chosen interface": Scenario(FREE, [join("n1/e", "c")], [join("n1/f", "c")], [None]),
+    "way out": Scenario(
+        FREE, [join("n1/e", "c", interface="a")], [join("n2/g", "c", interface="b")], [None]
+    ),
+    # leave
+    "left twice": Scenario(JOINED, [LeaveEndpoint(E)], [LeaveEndpoint(E)], [Conflict]),
+    "leaving endpoint deleted": Scenario(JOINED, [DeleteEndpoint(E, force=True)], [LeaveEndpoint(E)], [NotFound]),
+    "left sandbox deleted": Scenario(JOINED, [DeleteSandbox(C, force=True)], [LeaveEndpoint(E)], [Conflict]),
+    "leaving endpoint's successor leaves": Scenario(JOINED, [LeaveEndpoint(G)], [LeaveEndpoint(E)], [None]),
+    # aliases
+    "named endpoint deleted": Scenario(FREE, [DeleteEndpoint(E)], [AddAlias(E, "db")], [NotFound]),
+    "alias added twice": Scenario(FREE, [AddAlias(E, "db")], [AddAlias(E, "db")], [Conflict]),
+    "alias removed twice": Scenario(FREE, [RemoveAlias(E, "www")], [RemoveAlias(E, "www")], [NotFound]),
+    # sandboxes
+    "container": Scenario([], [create_sandbox("c")], [create_sandbox("c", sandbox=D)], [Conflict]),
+    "sandbox id": Scenario([], [create_sandbox("c")], [create_sandbox("d", sandbox=C)], [Conflict]),
+    "sandbox joined": Scenario(FREE, [join("n1/e", "c")], [DeleteSandbox(C)], [InUse]),
+    "sandbox joined, forced": Scenario(FREE, [join("n1/e", "c")], [DeleteSandbox(C, force=True)], [None]),
+    "sandbox joined by one more, forced": Scenario(JOINED, [join("n1/f", "c")], [DeleteSandbox(C, force=True)], [None]),
+    "sandbox left, forced": Scenario(JOINED, [LeaveEndpoint(E)], [DeleteSandbox(C, force=True)], [None]),
+    "sandbox deleted twice": Scenario(FREE, [DeleteSandbox(C)], [DeleteSandbox(C)], [NotFound]),
+    "lost sandbox joined": Scenario(FREE, [join("n1/e", "c")], [LoseSandbox(C, "gone")], [None]),
+    "lost sandbox deleted": Scenario(JOINED, [DeleteSandbox(C, force=True)], [LoseSandbox(C, "gone")], [NotFound]),
+    # hosts
+    "boot recorded twice": Scenario([], [RecordBoot("boot2")], [RecordBoot("boot2")], [None]),
+    "host registered twice": Scenario(
+        [], [RegisterHost("h2", "m", "b")], [RegisterHost("h2", "m", "b")], [Conflict]
+    ),
+}
+
+Writers = tuple[Controller, Controller]
+
+
+def execute(controller: Controller, commands: Sequence[Command]) -> list[Result]:
+    """Carry out commands, those too that no caller gives."""
+    return controller.execute(commands)
+
+
+def race(
+    second: Controller, act: Callable[[], object], commands: Sequence[Command], *, guarded: bool = True
+) -> list[Result]:
+    """Let a writer decide, then let somebody act, then let the writer append; `guarded=False` drops its guards."""
+    append = second.ledger.append
+    calls = []
+
+    def late(events, guards, after):
+        calls.append(after)
+        if len(calls) == 1:
+            act()
+        return append(events, guards if guarded else (), after)
+
+    with mock.patch.object(second.ledger, "append", late):
+        return execute(second, commands)
+
+
+def succeed(controller: Controller, commands: Sequence[Command]) -> None:
+    """Carry out commands, none of which may be refused."""
+    if commands:
+        for result in execute(controller, commands):
+            result.check()
+
+
+def check(*controllers: Controller) -> None:
+    """The log keeps the invariants, and everyone's views are its fold."""
+    log = list(controllers[0].history())
+    check_log(log)
+    scratch = Views()
+    for record in log:
+        scratch.fold(record.position, record.event)
+    for controller in controllers:
+        with controller.reading() as views:
+            assert views.digest() == scratch.digest()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_second_writer_decides_again(writers: Writers, name: str) -> None:
+    """What the first has changed is respected: the second is refused or takes something else, and the log is right."""
+    first, second = writers
+    scenario = SCENARIOS[name]
+    succeed(first, scenario.before)
+    results = race(second, lambda: succeed(first, scenario.first), scenario.second)
+    assert [type(result.error) if result.error else None for result in results] == list(scenario.outcomes)
+    check(first, second)
+    for result in results:
+        told = [record for record in first.history() if record in result.events]
+        assert told == list(result.events), "results name the positions where their events are"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_without_its_guards_the_log_would_be_wrong(writers: Writers, name: str) -> None:
+    """The control: the same race with the guards dropped leaves a log that the checker rejects."""
+    first, second = writers
+    scenario = SCENARIOS[name]
+    succeed(first, scenario.before)
+    with suppress(AssertionError, KeyError):
+        race(second, lambda: succeed(first, scenario.first), scenario.second, guarded=False)
+    with pytest.raises(AssertionError):
+        check_log(second.ledger.read())
+
+
+def test_every_rule_is_raced() -> None:
+    """No rule is missing among the scenarios."""
+    assert {type(command) for scenario in SCENARIOS.values() for command in scenario.second} == set(RULES)
+
+
+def test_a_bridge_name_that_a_join_takes(writers: Writers) -> None:
+    """A network is refused the name that another writer's endpoint has got meanwhile."""
+    first, second = writers
+    succeed(first, FREE)
+    device = device_name(first.ledger.instance, E, first.ledger.head)
+    command = create_network("n3", options={BRIDGE: device})
+    assert isinstance(race(second, lambda: succeed(first, [join("n1/e", "c")]), [command])[0].error, Conflict)
+    check(first, second)
+
+
+def test_a_joins_interface_name_that_a_network_takes(writers: Writers) -> None:
+    """An endpoint gets another interface name when a network has taken the one that it was to have."""
+    first, second = writers
+    succeed(first, FREE)
+    device = device_name(first.ledger.instance, E, first.ledger.head)
+    taken = create_network("n3", options={BRIDGE: device})
+    result = race(second, lambda: succeed(first, [taken]), [join("n1/e", "c")])[0]
+    result.check()
+    joined = next(record.event for record in result.events if isinstance(record.event, EndpointJoined))
+    assert joined.device != device
+    check(first, second)
+
+
+def test_the_last_port_of_a_bridge_is_taken_once(writers: Writers) -> None:
+    """Of two writers that create the 1,023rd endpoint one is refused."""
+    first, second = writers
+    succeed(first, [create_network("n1"), *(create_endpoint("n1", f"x{number}") for number in range(1022))])
+    last = create_endpoint("n1", "last")
+    result = race(second, lambda: succeed(first, [create_endpoint("n1", "e")]), [last])[0]
+    assert isinstance(result.error, Exhausted)
+    with first.reading() as views:
+        assert len(views.endpoints_of(N1)) == 1023
+
+
+def test_a_choice_that_was_taken_becomes_another(writers: Writers) -> None:
+    """Two writers that choose at once end with two addresses, two ports and two blocks."""
+    first, second = writers
+    succeed(first, NETWORKS)
+    race(second, lambda: succeed(first, [create_endpoint("n1", "e", "80")]), [create_endpoint("n1", "f", "80")])
+    race(second, lambda: succeed(first, [create_network("n3")]), [create_network("n4")])
+    with second.reading() as views:
+        addresses = [format_address(views.endpoint(endpoint).event.addresses[0].address) for endpoint in (E, F)]
+        ports = [views.ports_of(endpoint)[0].event.host_port for endpoint in (E, F)]
+        blocks = [str(views.network(identifier(name)).event.pools[0].subnet) for name in ("n3", "n4")]
+    assert addresses == ["10.1.0.2", "10.1.0.3"]
+    assert ports == [49153, 49154]
+    assert blocks == ["172.17.0.0/16", "172.18.0.0/16"]
+    check(first, second)
+
+
+def test_what_does_not_meet_is_not_decided_again(writers: Writers) -> None:
+    """An append behind another writer's unrelated events succeeds at once, at the positions that its result says."""
+    first, second = writers
+    succeed(first, FREE)
+    decided = []
+    decide = second._machine.decider.decide
+
+    def counting(*arguments):
+        decided.append(arguments)
+        return decide(*arguments)
+
+    with mock.patch.object(second._machine.decider, "decide", counting):
+        results = race(second, lambda: succeed(first, [AddAlias(G, "db")]), [AddAlias(E, "db"), AddAlias(F, "db")])
+    assert len(decided) == 1
+    log = list(first.history())
+    assert [result.events for result in results] == [(log[-2],), (log[-1],)]
+    assert [type(record.event) for record in log[-3:]] == [AliasAdded] * 3
+    check(first, second)
+
+
+def test_a_writer_that_never_comes_first_gives_up(writers: Writers) -> None:
+    """After eight tries the batch is refused as unavailable, nothing of it is in the log, and the next one works."""
+    first, second = writers
+    succeed(first, NETWORKS)
+    append = second.ledger.append
+    attempts = []
+
+    def always_late(events, guards, after):
+        attempts.append(after)
+        succeed(first, [create_endpoint("n1", f"x{len(attempts)}")])
+        return append(events, guards, after)
+
+    with mock.patch.object(second.ledger, "append", always_late), pytest.raises(Unavailable) as caught:
+        second.execute([create_endpoint("n1", "e")])
+    assert str(caught.value) == "1 command(s): other writers of this log were first 8 times in a row; try again"
+    assert len(attempts) == APPEND_ATTEMPTS == 8
+    check(first, second)
+    succeed(second, [create_endpoint("n1", "e")])
+    check(first, second)
+
+
+def test_two_writers_with_one_request(writers: Writers) -> None:
+    """The same request given to two processes at once is carried out once, and both are answered the same."""
+    first, second = writers
+    commands = [create_network("n1")]
+    told = []
+    second_append = second.ledger.append
+
+    def late(events, guards, after):
+        if not told:
+            told.extend(first.execute(commands, request="r"))
+        return second_append(events, guards, after)
+
+    with mock.patch.object(second.ledger, "append", late):
+        results = second.execute(commands, request="r")
+    assert results[0].is_repetition
+    assert results[0].events == told[0].events
+    assert sum(isinstance(record.event, NetworkCreated) for record in first.history()) == 1
+    check(first, second)
+
+
+def test_two_writers_open_a_new_log_as_one_host(state, start) -> None:
+    """Whoever comes second finds the host registered, also when both find the log empty."""
+    from netledger.engine.machine import Machine
+
+    execute_ = Machine.execute
+    opened = []
+
+    def late(machine, commands, who):
+        if not opened and isinstance(commands[0], RegisterHost):
+            opened.append(None)
+            opened.append(start(state))
+        return execute_(machine, commands, who)
+
+    with mock.patch.object(Machine, "execute", late):
+        second = start(state)
+    first = opened[1]
+    assert first.host == second.host
+    assert first.ledger.head == second.ledger.head == 1
+    check(first, second)
+
+
+def test_an_execution_by_the_machine_names_its_author(writers: Writers) -> None:
+    """Actor and reason are in every event of a batch."""
+    first, _ = writers
+    first._machine.execute([create_network("n1")], author("alice", "why not", "r1"))
+    events = [record.event for record in first.history(after=1)]
+    assert {(event.actor, event.reason) for event in events} == {("alice", "why not")}
+    assert {event.request.partition("#")[0] for event in events} == {"r1/0"}
+
+

@@ -1,0 +1,92 @@
+"""What the dataplane says about the machine before anything is decided."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from netledger.dataplanes.contract import Claim
+from netledger.domain.facts import FEATURES
+
+TCP, UDP = 6, 17
+
+
+def test_this_kernel_can_everything(stage):
+    """On the kernels that tests run on nothing is missing; asking twice costs nothing."""
+    capabilities = stage.dataplane.capabilities()
+    assert capabilities.missing == {}
+    assert all(capabilities.lacks(feature) is None for feature in FEATURES)
+    begin = time.perf_counter()
+    assert stage.dataplane.capabilities() is capabilities
+    assert time.perf_counter() - begin < 0.001
+    assert [link["ifname"] for link in stage.ip("link")] == ["lo", "uplink"]
+    assert stage.run("nft", "list", "ruleset") == ""
+
+
+def test_a_missing_library(stage, monkeypatch):
+    """Without libnftables everything else is there, and it says what to install."""
+    from netledger.dataplanes.linux import nftables
+
+    nftables._load.cache_clear()
+    monkeypatch.setattr(nftables, "LIBRARY", "libnftables.so.99")
+    try:
+        missing = stage.dataplane.capabilities().missing
+        assert set(missing) == {"nftables"}
+        assert "apt install libnftables1" in missing["nftables"]
+    finally:
+        nftables._load.cache_clear()
+
+
+def test_devices(stage):
+    """A link of somebody else holds its name; one of ours does not count."""
+    network = stage.network("network1", "10.5.0.0/24")
+    stage.make(*stage.forwarding, *network.objects)
+    stage.run("ip", "link", "add", "taken", "type", "bridge")
+    index = stage.ip("link", "show", "taken")[0]["ifindex"]
+    claims = [Claim(device="taken"), Claim(device="free"), Claim(device=network.device)]
+    assert stage.dataplane.probe(claims) == {claims[0]: f"a bridge link (index {index})"}
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("bound", ["0.0.0.0", "198.51.100.1", "::", "2001:db8::1"])
+def test_ports(stage, bound, protocol):
+    """A port that a process of the host has bound is held by it, at its address and at all zero, in its family."""
+    other = "::" if ":" not in bound else "0.0.0.0"
+    with stage.listening(stage.host, bound, 8080, protocol) as listener:
+        if ":" in bound:
+            other = None  # a socket on :: may serve both families
+        claims = [Claim(protocol=protocol, host_address=address(bound), host_port=8080)]
+        zero = "::" if ":" in bound else "0.0.0.0"
+        claims.append(Claim(protocol=protocol, host_address=address(zero), host_port=8080))
+        free = [Claim(protocol=protocol, host_address=address(bound), host_port=8081)]
+        if other:
+            free.append(Claim(protocol=protocol, host_address=address(other), host_port=8080))
+        held = stage.dataplane.probe([*claims, *free])
+        assert set(held) == set(claims)
+        assert set(held.values()) == {f"process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"}
+        assert listener.fileno()
+    assert stage.dataplane.probe(claims) == {}
+
+
+def test_identities(stage):
+    """A namespace is its cookie: the same for every path to it, another for another, none for what is none."""
+    path = stage.folder.parent / "file"
+    path.touch()
+    host, outside = (stage.dataplane.identify(str(where)) for where in (stage.host, stage.outside))
+    assert host is not None
+    assert host != outside
+    assert host == stage.dataplane.identify(str(stage.host))
+    assert stage.dataplane.identify(str(path)) is None
+    assert stage.dataplane.identify("/nowhere") is None
+    with socket.socket() as here:
+        cookie = int.from_bytes(here.getsockopt(socket.SOL_SOCKET, 71, 8), "little")
+    assert stage.dataplane.identify("/proc/self/ns/net").cookie == cookie
+
+
+def address(text):
+    """Pack an address."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
