@@ -88,7 +88,7 @@ class Floor:
         if struct.unpack_from("=H", answer, 4)[0] == NLMSG_ERROR:
             return None
         self._links.recv(65536)
-        return rt.index_of(answer[16:])
+        return rt.decode_link(answer[16:]).index
 
     def pack(self, wanted: Wanted, bridge: int) -> Packed:
         """Pack every message; not counted."""

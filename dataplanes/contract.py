@@ -123,6 +123,9 @@ class Dataplane(Protocol):
     def observe(self, places: Mapping[SandboxId, Place]) -> Observation:
         """Read back everything of ours in the host namespace and in the namespaces of these sandboxes."""
 
+    def make_ready(self) -> None:
+        """Begin to get ready, while the caller writes its log, for a plan that makes a namespace; nothing shows yet."""
+
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps, one outcome each, in their order; never raise for what the kernel refuses.
 

@@ -36,8 +36,8 @@ class Decision(Struct, frozen=True):
 class Context(Struct, frozen=True):
     """What comes in with a command: where it comes from, and facts about the host.
 
-    `instance` marks what is this ledger's (8 hex digits). `obstacles` says, by the tag of a name or port, what of the
-    host's own holds it already.
+    `instance` marks what is this ledger's (8 hex digits). `obstacles` says what of the host's own holds
+    something already: a name by its tag, a port by its `ports.obstacle_key`.
     """
 
     origin: Origin

@@ -12,7 +12,7 @@ from collections.abc import Container
 
 from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, JoinEndpoint, LeaveEndpoint, RemoveAlias
 from .decision import Context, Decision, Guard
-from .drivers import DRIVERS
+from .drivers import driver_of
 from .errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from .events import (
     AddressAllocated,
@@ -37,18 +37,22 @@ from .gateways import elect
 from .ipam import choose_address
 from .ports import bind_ports
 from .values import (
+    PRIORITY_LIMIT,
     EndpointId,
     Position,
     SandboxId,
+    check_address,
     check_id,
     check_interface_name,
+    check_labels,
+    check_mac,
     check_name,
     family_of,
     format_address,
     format_mac,
     mac_for,
 )
-from .view import View
+from .view import View, name_of
 
 DEVICE_PREFIX = "nl"
 DEVICE_HASH_CHARACTERS = 11
@@ -61,6 +65,10 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
     asked = f"create endpoint {command.name!r}"
     check_id("endpoint", command.endpoint)
     check_name("endpoint", command.name)
+    check_mac(asked, command.mac)
+    labels = check_labels(command.labels)
+    for address in command.addresses:
+        check_address(asked, address)
     network = view.network(command.network)
     if network is None:
         raise NotFound(asked, f"there is no network {command.network[:12]}", "see `netledger network ls`")
@@ -75,7 +83,7 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
         name=command.name,
         mac=mac,
         addresses=addresses,
-        labels=dict(command.labels),
+        labels=labels,
     )
     wanted = set(command.addresses)
     taken = tuple(
@@ -109,7 +117,7 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
     if joined is not None and not command.force:
         raise InUse(
             f"delete endpoint {endpoint.event.name}",
-            f"it is in sandbox {joined.event.sandbox[:12]}",
+            f"it is in {name_of(view, ('sandbox', joined.event.sandbox))}",
             "let it leave first, or force it",
             position=joined.position,
         )
@@ -135,10 +143,12 @@ def join_endpoint(view: View, command: JoinEndpoint, context: Context) -> Decisi
     if joined is not None:
         raise Conflict(
             asked,
-            f"it is in sandbox {joined.event.sandbox[:12]} already",
+            f"it is in {name_of(view, ('sandbox', joined.event.sandbox))} already",
             "let it leave that one first",
             position=joined.position,
         )
+    if not -PRIORITY_LIMIT - 1 <= command.priority <= PRIORITY_LIMIT:
+        raise Invalid(asked, f"priority {command.priority} is not one from {-PRIORITY_LIMIT - 1} to {PRIORITY_LIMIT}")
     device = device_name(context.instance, command.endpoint, view.position)
     event = EndpointJoined(
         *context.origin,
@@ -163,7 +173,12 @@ def leave_endpoint(view: View, command: LeaveEndpoint, context: Context) -> Deci
     endpoint = find_endpoint(view, command.endpoint, f"leave with endpoint {command.endpoint[:12]}")
     joined = view.joined(command.endpoint)
     if joined is None:
-        raise Conflict(f"leave with endpoint {endpoint.event.name}", "it is in no sandbox", position=endpoint.position)
+        raise Conflict(
+            f"leave with endpoint {endpoint.event.name}",
+            "it is in no sandbox",
+            "join it to a sandbox first",
+            position=endpoint.position,
+        )
     events = leave_events(view, command.endpoint, context.origin, cause="")
     guards = (Guard((f"endpoint:{command.endpoint}",)), Guard((f"sandbox:{joined.event.sandbox}",)))
     return Decision(tuple(events), guards)
@@ -289,7 +304,7 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
             "choose another name, or delete that one first",
             position=record.position,
         )
-    limit = DRIVERS[network.event.driver].endpoint_limit
+    limit = driver_of(network.event.driver).endpoint_limit
     if len(view.endpoints_of(command.network)) >= limit:
         raise Exhausted(
             asked,
@@ -340,7 +355,12 @@ def _interface(view: View, command: JoinEndpoint, asked: str) -> str:
     if command.interface:
         check_interface_name(command.interface)
         if command.interface in taken or command.interface == "lo":
-            raise Conflict(asked, f"interface {command.interface} is taken in that sandbox", "choose another name")
+            raise Conflict(
+                asked,
+                f"interface {command.interface} is taken in that sandbox",
+                "choose another name",
+                position=taken.get(command.interface),
+            )
         return command.interface
     for number in range(INTERFACES_IN_A_SANDBOX):
         if f"eth{number}" not in taken:
@@ -348,10 +368,11 @@ def _interface(view: View, command: JoinEndpoint, asked: str) -> str:
     raise Exhausted(asked, f"the sandbox has {INTERFACES_IN_A_SANDBOX} interfaces", "use another sandbox")
 
 
-def _interfaces(view: View, sandbox: SandboxId) -> set[str]:
-    names = set()
+def _interfaces(view: View, sandbox: SandboxId) -> dict[str, Position]:
+    """List the interfaces in a sandbox, with the positions of their joins."""
+    names = {}
     for endpoint in view.joined_to(sandbox):
         joined = view.joined(endpoint)
         assert joined is not None, "an endpoint in a sandbox has joined it"
-        names.add(joined.event.interface)
+        names[joined.event.interface] = joined.position
     return names

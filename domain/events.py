@@ -479,7 +479,8 @@ class SandboxCreated(Event, frozen=True):
     labels: dict[str, str]
 
     def tags(self) -> tuple[str, ...]:
-        return (f"sandbox:{self.sandbox}", container_tag(self.host, self.container))
+        tags = (f"sandbox:{self.sandbox}", container_tag(self.host, self.container))
+        return (*tags, namespace_tag(self.host, self.identity)) if self.identity is not None else tags
 
     def touched(self) -> tuple[Entity, ...]:
         return (("sandbox", self.sandbox),)
@@ -516,6 +517,11 @@ class SandboxDeleted(Event, frozen=True):
 def container_tag(host: HostId, container: str) -> str:
     """Tag a container's id on its host."""
     return f"container:{host}/{container}"
+
+
+def namespace_tag(host: HostId, identity: NamespaceIdentity) -> str:
+    """Tag a namespace that is not ours."""
+    return f"namespace:{host}/{identity.boot}/{identity.cookie}"
 
 
 class GatewayElected(Event, frozen=True):

@@ -6,7 +6,7 @@ unless forced. Knows nothing of: kernels, clocks, how the state is kept.
 
 from __future__ import annotations
 
-from .commands import CreateNetwork, DeleteNetwork
+from .commands import CreateNetwork, DeleteNetwork, PoolRequest
 from .decision import Context, Decision, Guard
 from .drivers import DRIVERS, BridgeDriver
 from .endpoints import abandon, forget
@@ -28,8 +28,18 @@ from .events import (
     name_tag,
 )
 from .ipam import Chosen, choose_pools
-from .values import NetworkId, check_id, check_name
-from .view import View
+from .values import (
+    IPV4_BYTES,
+    EndpointId,
+    NetworkId,
+    check_address,
+    check_id,
+    check_labels,
+    check_name,
+    check_subnet,
+    format_address,
+)
+from .view import View, name_of
 
 
 def create_network(view: View, command: CreateNetwork, context: Context) -> Decision:
@@ -38,6 +48,9 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     origin = context.origin
     check_id("network", command.network)
     check_name("network", command.name)
+    labels = check_labels(command.labels)
+    for request in command.pools:
+        _check_pool(request, asked)
     driver = DRIVERS.get(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
@@ -65,7 +78,7 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
         internal=command.internal,
         pools=tuple(choice.pool for choice in chosen),
         options=options,
-        labels=dict(command.labels),
+        labels=labels,
     )
     taken = [event for choice in chosen for event in _take(choice, created, origin)]
     guards = (
@@ -185,12 +198,29 @@ def _check_name_is_free(view: View, scope: str, name: str, asked: str) -> None:
 def _check_device_is_free(view: View, context: Context, device: str, asked: str) -> None:
     owner = view.device_holder(context.origin.host, device)
     if owner is not None:
-        raise Conflict(asked, f"interface {device} is that of {owner[0]} {owner[1][:12]}", "choose another bridge name")
+        holder = view.joined(EndpointId(owner[1])) if owner[0] == "endpoint" else view.network(NetworkId(owner[1]))
+        raise Conflict(
+            asked,
+            f"interface {device} is that of {name_of(view, owner)}",
+            "choose another bridge name",
+            position=holder.position if holder else None,
+        )
     obstacle = context.obstacles.get(device_tag(context.origin.host, device))
     if obstacle:
         raise Conflict(
             asked, f"{obstacle} has the name {device} and is not ours", "remove it, or choose another bridge name"
         )
+
+
+def _check_pool(request: PoolRequest, asked: str) -> None:
+    if request.family not in {4, 6}:
+        raise Invalid(asked, f"unknown address family {request.family}", "known: 4, 6")
+    if request.subnet is not None:
+        check_subnet(asked, request.subnet)
+    if request.gateway is not None:
+        check_address(asked, request.gateway)
+        if (len(request.gateway) == IPV4_BYTES) != (request.family == 4):
+            raise Invalid(asked, f"gateway {format_address(request.gateway)} is not an IPv{request.family} address")
 
 
 def _check_pool_count(command: CreateNetwork, driver: BridgeDriver, asked: str) -> None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from .errors import Invalid
 from .events import OptionValue
+from .values import TEXT_LIMIT, check_text
 
 OptionsT = TypeVar("OptionsT", bound=Struct)
 
@@ -33,7 +34,7 @@ def parse_options(kind: type[OptionsT], given: Mapping[str, OptionValue], asked:
 
 
 def _typed(wanted: object, label: str, value: OptionValue, asked: str) -> OptionValue:
-    text = str(value)
+    text = check_text(f"option {label}:", str(value), TEXT_LIMIT)
     if wanted is bool:
         if isinstance(value, bool) or text in _TRUE | _FALSE:
             return value if isinstance(value, bool) else text in _TRUE

@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .decision import Context, Decision, Guard
-from .drivers import DRIVERS
-from .errors import Conflict, Exhausted, Invalid
+from .drivers import driver_of
+from .errors import Conflict, Exhausted, Invalid, Unimplemented
 from .events import EndpointCreated, NetworkCreated, PortBound, port_tag
-from .values import IPV4_BYTES, IPV6_BYTES, PROTOCOL_NAMES, PortRequest, family_of, format_host
-from .view import View
+from .values import (
+    IPV4_BYTES,
+    IPV6_BYTES,
+    PROTOCOL_NAMES,
+    HostId,
+    PortRequest,
+    check_port,
+    family_of,
+    format_address,
+    format_host,
+    parse_subnet,
+)
+from .view import View, name_of
 
 EPHEMERAL_FIRST = 49153
 EPHEMERAL_LAST = 65535
@@ -21,6 +32,7 @@ EPHEMERAL_LAST = 65535
 
 PORTS_OF_AN_ENDPOINT = 1024
 
+_LOOPBACKS = (parse_subnet("127.0.0.0/8"), parse_subnet("::1/128"))
 _UNSPECIFIED = {4: bytes(IPV4_BYTES), 6: bytes(IPV6_BYTES)}
 
 
@@ -33,6 +45,8 @@ def bind_ports(
     asked: str,
 ) -> Decision:
     """Decide on the host ports of a new endpoint: those asked for by number first, then any free ones."""
+    for request in requests:
+        check_port(asked, request)
     if not requests:
         return Decision(())
     if network.internal:
@@ -78,8 +92,8 @@ def _host_addresses(
                 f"port {request} is to be published at an IPv{family} address and the endpoint has none of IPv{family}",
                 "leave the host address out",
             )
-        return [request.host_address]
-    binding = DRIVERS[network.driver].host_binding(network.options)
+        return [_not_loopback(request.host_address, request, asked)]
+    binding = driver_of(network.driver).host_binding(network.options)
     if not any(binding):
         return [_UNSPECIFIED[family] for family in families]
     if 4 not in families:
@@ -88,7 +102,23 @@ def _host_addresses(
             f"network {network.name} publishes ports at {format_host(binding)} and the endpoint has no IPv4 address",
             "name an IPv6 host address for the port",
         )
-    return [binding]
+    return [_not_loopback(binding, request, asked)]
+
+
+def _not_loopback(host: bytes, request: PortRequest, asked: str) -> bytes:
+    if any(host in block for block in _LOOPBACKS):
+        raise Unimplemented(
+            asked,
+            f"port {request} is to be published at {format_address(host)}, "
+            "and published ports are not reached through the loopback yet",
+            "publish at another address, or at all of them",
+        )
+    return host
+
+
+def obstacle_key(host: HostId, protocol: int, host_address: bytes, host_port: int) -> str:
+    """Under what it is known who else holds a port at one address of the host."""
+    return f"{port_tag(host, protocol, host_port)}@{format_address(host_address)}"
 
 
 def _address(endpoint: EndpointCreated, family: int) -> bytes:
@@ -105,18 +135,16 @@ def _check_free(
     name = f"{format_host(host)}:{request.host_port}/{PROTOCOL_NAMES[request.protocol]}"
     for mine in taken:
         if (mine.protocol, mine.host_port) == (request.protocol, request.host_port) and _meet(mine.host_address, host):
-            raise Conflict(asked, f"port {name} is asked for twice")
+            raise Conflict(asked, f"port {name} is asked for twice", "publish it once, or choose another host port")
     for holder in view.port_holders(context.origin.host, request.protocol, request.host_port):
         if _meet(holder.event.host_address, host):
-            record = view.endpoint(holder.event.endpoint)
-            owner = record.event.name if record else holder.event.endpoint[:12]
             raise Conflict(
                 asked,
-                f"port {name} is published by endpoint {owner}",
+                f"port {name} is published by {name_of(view, ('endpoint', holder.event.endpoint))}",
                 "choose another host port, or delete that endpoint",
                 position=holder.position,
             )
-    obstacle = context.obstacles.get(port_tag(context.origin.host, request.protocol, request.host_port))
+    obstacle = context.obstacles.get(obstacle_key(context.origin.host, request.protocol, host, request.host_port))
     if obstacle:
         raise Conflict(asked, f"port {name} is held by {obstacle}", "stop that process, or choose another host port")
 
@@ -132,7 +160,7 @@ def _ephemeral(
     start = last + 1 - EPHEMERAL_FIRST if last >= EPHEMERAL_FIRST else 0
     for step in range(size):
         port = EPHEMERAL_FIRST + (start + step) % size
-        if port in mine or port_tag(host, request.protocol, port) in context.obstacles:
+        if port in mine or any(obstacle_key(host, request.protocol, at, port) in context.obstacles for at in hosts):
             continue
         holders = view.port_holders(host, request.protocol, port)
         if not any(_meet(holder.event.host_address, address) for holder in holders for address in hosts):

@@ -1,6 +1,7 @@
 """Sandboxes: a container's network namespace, which endpoints join.
 
-Keeps: a container has one sandbox on its host; a sandbox with endpoints is not deleted unless forced.
+Keeps: a container has one sandbox on its host, and so has a namespace that is not ours; a sandbox with endpoints is not
+deleted unless forced.
 Knows nothing of: kernels, clocks, how the state is kept.
 """
 
@@ -18,9 +19,21 @@ from .events import (
     SandboxDeleted,
     SandboxLost,
     container_tag,
+    namespace_tag,
 )
-from .values import SandboxId, SandboxKind, check_id, check_name
-from .view import View
+from .facts import NamespaceIdentity
+from .values import (
+    TEXT_LIMIT,
+    HostId,
+    SandboxId,
+    SandboxKind,
+    check_domain_name,
+    check_id,
+    check_labels,
+    check_name,
+    check_text,
+)
+from .view import View, name_of
 
 
 def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Decision:
@@ -28,6 +41,10 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
     asked = f"create sandbox for container {command.container!r}"
     check_id("sandbox", command.sandbox)
     check_name("container", command.container)
+    _check_path(command, asked)
+    hostname = check_domain_name("hostname", command.hostname)
+    domainname = check_domain_name("domainname", command.domainname)
+    labels = check_labels(command.labels)
     host = context.origin.host
     holder = view.sandbox_of(host, command.container)
     if holder is not None:
@@ -51,6 +68,8 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
         raise Invalid(
             asked, f"there is no network namespace at {command.path!r}", "give the path of one, like /run/netns/NAME"
         )
+    if command.identity is not None:
+        _check_namespace_is_free(view, command.identity, host, asked)
     event = SandboxCreated(
         *context.origin,
         sandbox=command.sandbox,
@@ -58,15 +77,17 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
         kind=command.kind,
         path=command.path,
         identity=command.identity,
-        hostname=command.hostname,
-        domainname=command.domainname,
-        labels=dict(command.labels),
+        hostname=hostname,
+        domainname=domainname,
+        labels=labels,
     )
-    guards = (
+    guards = [
         Guard((f"sandbox:{command.sandbox}",)),
         Guard((container_tag(host, command.container),), (SandboxCreated,)),
-    )
-    return Decision((event,), guards)
+    ]
+    if command.identity is not None:
+        guards.append(Guard((namespace_tag(host, command.identity),), (SandboxCreated,)))
+    return Decision((event,), tuple(guards))
 
 
 def delete_sandbox(view: View, command: DeleteSandbox, context: Context) -> Decision:
@@ -79,7 +100,7 @@ def delete_sandbox(view: View, command: DeleteSandbox, context: Context) -> Deci
         assert joined is not None, "an endpoint in a sandbox has joined it"
         raise InUse(
             f"delete sandbox of container {sandbox.event.container}",
-            f"{len(endpoints)} endpoint(s) are in it, the first is {first[:12]}",
+            f"{len(endpoints)} endpoint(s) are in it, the first is {name_of(view, ('endpoint', first))}",
             "let them leave first, or force it",
             position=joined.position,
         )
@@ -100,6 +121,13 @@ def delete_sandbox(view: View, command: DeleteSandbox, context: Context) -> Deci
 def lose_sandbox(view: View, command: LoseSandbox, context: Context) -> Decision:
     """Record that a sandbox's namespace is gone: its endpoints have left, and it is no more."""
     sandbox = find_sandbox(view, command.sandbox, f"lose sandbox {command.sandbox[:12]}")
+    if sandbox.event.kind is SandboxKind.MANAGED:
+        raise Conflict(
+            f"lose sandbox of container {sandbox.event.container}",
+            "its namespace is ours and is made again where it is missing",
+            "delete it",
+            position=sandbox.position,
+        )
     endpoints = view.joined_to(command.sandbox)
     events: list[Event] = []
     for endpoint in endpoints:
@@ -121,6 +149,25 @@ def find_sandbox(view: View, sandbox: SandboxId, asked: str) -> Recorded[Sandbox
     if record is None:
         raise NotFound(asked, f"there is no sandbox {sandbox[:12]}", "see `netledger sandbox ls`")
     return record
+
+
+def _check_path(command: CreateSandbox, asked: str) -> None:
+    check_text("path", command.path, TEXT_LIMIT)
+    if command.path and command.kind is not SandboxKind.DELEGATED and not command.path.startswith("/"):
+        raise Invalid(asked, f"path {command.path!r} is not absolute", "give the whole path, like /run/netns/NAME")
+
+
+def _check_namespace_is_free(view: View, identity: NamespaceIdentity, host: HostId, asked: str) -> None:
+    holder = view.sandbox_in(host, identity)
+    if holder is not None:
+        record = view.sandbox(holder)
+        assert record is not None, "a namespace leads to a sandbox"
+        raise Conflict(
+            asked,
+            f"its network namespace is {name_of(view, ('sandbox', holder))}",
+            "use that one, or delete it first",
+            position=record.position,
+        )
 
 
 def _still_as_seen(sandbox: SandboxId, endpoints: object) -> tuple[Guard, ...]:

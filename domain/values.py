@@ -10,6 +10,7 @@ import enum
 import hashlib
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import NewType
 
 from msgspec import Struct
@@ -34,9 +35,18 @@ NAME_LIMIT = 255
 INTERFACE_NAME_LIMIT = 15
 """IFNAMSIZ less the terminating zero (linux/if.h)."""
 PORT_LIMIT = 65535
+PRIORITY_LIMIT = 2**31 - 1
+LABELS_LIMIT = 128
+LABEL_KEY_LIMIT = 255
+TEXT_LIMIT = 4096
+"""Bytes of a label's value, an option, a path."""
+DOMAIN_NAME_LIMIT = 253
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_INTERFACE_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+_DOMAIN_NAME_PART = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+_PORT_RANGE = re.compile(r"[0-9]+-[0-9]+")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -146,7 +156,7 @@ def format_host(address: bytes) -> str:
 def parse_subnet(text: str) -> Subnet:
     """Pack a CIDR block; refuse host bits, a missing prefix, and anything that is none."""
     if "/" not in text:
-        raise Invalid(f"subnet {text!r}", "no prefix length", f"write it like {text}/24")
+        raise Invalid(f"subnet {text!r}", "no prefix length", f"write it like {_with_prefix(text)}")
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
@@ -155,6 +165,13 @@ def parse_subnet(text: str) -> Subnet:
     if ipaddress.ip_address(text.split("/", 1)[0]).packed != subnet.address:
         raise Invalid(f"subnet {text!r}", "it has host bits set", f"did you mean {subnet}?")
     return subnet
+
+
+def _with_prefix(text: str) -> str:
+    try:
+        return f"{text}/{24 if len(parse_address(text)) == IPV4_BYTES else 64}"
+    except Invalid:
+        return "10.5.0.0/16"
 
 
 def parse_mac(text: str) -> bytes:
@@ -180,7 +197,7 @@ def parse_port(text: str) -> PortRequest:
     An IPv6 host address stands in brackets. Ranges are refused.
     """
     asked = f"port {text!r}"
-    remedy = "write it like 8080:80/tcp, 127.0.0.1:8080:80 or [::1]:53:53/udp"
+    remedy = "write it like 8080:80/tcp, 192.0.2.1:8080:80 or [2001:db8::1]:53:53/udp"
     body, _, protocol = text.partition("/")
     number = PROTOCOLS.get(protocol or "tcp")
     if number is None:
@@ -190,21 +207,32 @@ def parse_port(text: str) -> PortRequest:
         inside, bracket, rest = body[1:].partition("]:")
         if not bracket:
             raise Invalid(asked, "the bracket of its IPv6 address is not closed", remedy)
-        address = parse_address(inside)
+        address = _host_address(asked, inside, remedy)
     elif body.count(":") > 1:
         host, _, rest = body.partition(":")
-        address = parse_address(host)
+        address = _host_address(asked, host, remedy)
     host_text, colon, port_text = rest.rpartition(":")
     port = _port_number(asked, port_text, remedy)
     if address and not colon:
         raise Invalid(asked, "a host address without a host port", remedy)
-    host_port = _port_number(asked, host_text, remedy, least=0) if host_text else 0
+    host_port = _port_number(asked, host_text, remedy, is_host=True) if host_text else 0
     return PortRequest(number, port, host_port, address)
 
 
-def _port_number(asked: str, text: str, remedy: str, least: int = 1) -> int:
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= PORT_LIMIT:
-        raise Invalid(asked, f"{text!r} is not a port number from {least} to {PORT_LIMIT}", remedy)
+def _host_address(asked: str, text: str, remedy: str) -> bytes:
+    try:
+        return parse_address(text)
+    except Invalid:
+        raise Invalid(asked, f"{text!r} is not an IPv4 or IPv6 address", remedy) from None
+
+
+def _port_number(asked: str, text: str, remedy: str, *, is_host: bool = False) -> int:
+    if _PORT_RANGE.fullmatch(text):
+        raise Invalid(asked, f"{text!r} is a range, and ranges are not supported yet", "publish each port by itself")
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(PORT_LIMIT))
+    if not is_number or not (0 if is_host else 1) <= int(text) <= PORT_LIMIT:
+        what = f"host port from 1 to {PORT_LIMIT}, or 0 for any free one" if is_host else f"port from 1 to {PORT_LIMIT}"
+        raise Invalid(asked, f"{text!r} is not a {what}", remedy)
     return int(text)
 
 
@@ -226,13 +254,90 @@ def check_name(kind: str, text: str) -> str:
 
 
 def check_interface_name(text: str) -> str:
-    """Return a kernel interface name as it is; refuse what the kernel would (dev_valid_name, net/core/dev.c)."""
-    ok = 0 < len(text.encode()) <= INTERFACE_NAME_LIMIT and text not in {".", ".."}
-    if not ok or any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
+    """Return a kernel interface name as it is; refuse any but plain letters, digits, `_`, `.` and `-`.
+
+    The kernel takes more (dev_valid_name, net/core/dev.c). But it reads `%d` as a pattern, nftables a final `*`, and
+    text a quote or a blank.
+    """
+    if not _INTERFACE_NAME.fullmatch(text) or text in {".", ".."}:
         raise Invalid(
-            f"interface name {text!r}", f"not a name of 1 to {INTERFACE_NAME_LIMIT} bytes without '/', ':' and blanks"
+            f"interface name {text!r}",
+            f"not a name of 1 to {INTERFACE_NAME_LIMIT} letters, digits, '_', '.' and '-'",
         )
     return text
+
+
+def check_text(kind: str, text: str, limit: int) -> str:
+    """Return text that is to be recorded as it is; refuse what is too long, or cannot be printed or written as UTF-8.
+
+    No lone surrogate is printable, so what is printable can be written.
+    """
+    if not text.isprintable():
+        raise Invalid(f"{kind} {text[:NAME_LIMIT]!r}", "it has characters that cannot be printed", "leave them out")
+    size = len(text.encode())
+    if size > limit:
+        raise Invalid(f"{kind} {text[:NAME_LIMIT]!r}", f"it has {size} bytes", f"write {limit} at most")
+    return text
+
+
+def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels as they are; refuse too many, and text that is not to be recorded."""
+    if len(labels) > LABELS_LIMIT:
+        raise Invalid("labels", f"there are {len(labels)}", f"give {LABELS_LIMIT} at most")
+    return {
+        check_text("label", key, LABEL_KEY_LIMIT): check_text(f"value of label {key}:", value, TEXT_LIMIT)
+        for key, value in labels.items()
+    }
+
+
+def check_domain_name(kind: str, text: str) -> str:
+    """Return a host or domain name (RFC 1123), or none at all, as it is."""
+    if text and (len(text) > DOMAIN_NAME_LIMIT or not all(map(_DOMAIN_NAME_PART.fullmatch, text.split(".")))):
+        raise Invalid(
+            f"{kind} {text[:NAME_LIMIT]!r}",
+            f"not a name of {DOMAIN_NAME_LIMIT} characters at most whose parts between '.' are 1 to 63 letters, "
+            "digits and '-', without a '-' at either end",
+        )
+    return text
+
+
+def check_address(asked: str, address: bytes) -> bytes:
+    """Return a packed address as it is; refuse one of neither family's length."""
+    if len(address) not in {IPV4_BYTES, IPV6_BYTES}:
+        raise Invalid(asked, f"packed address {address[:IPV6_BYTES].hex()!r} has {len(address)} bytes", "give 4 or 16")
+    return address
+
+
+def check_mac(asked: str, mac: bytes) -> bytes:
+    """Return a packed MAC address, or none at all, as it is; refuse any but a unicast one."""
+    if mac and (len(mac) != MAC_BYTES or mac[0] & 1 or not any(mac)):
+        raise Invalid(
+            asked, f"MAC address {format_mac(mac[:IPV6_BYTES])} is not a unicast one of 6 bytes", "leave it out"
+        )
+    return mac
+
+
+def check_port(asked: str, request: PortRequest) -> PortRequest:
+    """Return a port to publish as it is; refuse one with any part out of range."""
+    if request.protocol not in PROTOCOL_NAMES:
+        raise Invalid(asked, f"unknown protocol {request.protocol}", f"known: {', '.join(map(str, PROTOCOL_NAMES))}")
+    if not 1 <= request.port <= PORT_LIMIT:
+        raise Invalid(asked, f"{request.port} is not a port from 1 to {PORT_LIMIT}")
+    if not 0 <= request.host_port <= PORT_LIMIT:
+        raise Invalid(asked, f"{request.host_port} is not a host port from 1 to {PORT_LIMIT}, or 0 for any free one")
+    if request.host_address:
+        check_address(asked, request.host_address)
+    return request
+
+
+def check_subnet(asked: str, subnet: Subnet) -> Subnet:
+    """Return a block as it is; refuse one whose prefix is out of range or whose host bits are set."""
+    check_address(asked, subnet.address)
+    if not 0 <= subnet.prefix <= len(subnet.address) * 8:
+        raise Invalid(asked, f"{subnet} has no prefix length from 0 to {len(subnet.address) * 8}")
+    if int.from_bytes(subnet.address, "big") % (1 << subnet.host_bits):
+        raise Invalid(asked, f"{subnet} has host bits set", "give the block's first address")
+    return subnet
 
 
 def mac_for(identity: str, attempt: int = 0) -> bytes:

@@ -20,6 +20,7 @@ from .events import (
     Recorded,
     SandboxCreated,
 )
+from .facts import NamespaceIdentity
 from .values import EndpointId, HostId, NetworkId, PoolId, Position, SandboxId
 
 
@@ -69,6 +70,9 @@ class View(Protocol):
     def sandbox(self, sandbox: SandboxId) -> Recorded[SandboxCreated] | None:
         """Find a sandbox."""
 
+    def sandbox_in(self, host: HostId, namespace: NamespaceIdentity) -> SandboxId | None:
+        """Find the sandbox whose namespace, which is not ours, is this one."""
+
     def sandbox_of(self, host: HostId, container: str) -> SandboxId | None:
         """Find the sandbox of a container."""
 
@@ -95,3 +99,16 @@ class View(Protocol):
 
     def is_published(self, endpoint: EndpointId, family: int) -> bool:
         """Whether an endpoint's ports of an address family are published."""
+
+
+def name_of(view: View, entity: Entity) -> str:
+    """Say what people call a network, an endpoint or a sandbox: by its name, a sandbox by its container's."""
+    kind, identifier = entity
+    if kind == "network":
+        network = view.network(NetworkId(identifier))
+        return f"network {network.event.name}" if network else f"network {identifier[:12]}"
+    if kind == "endpoint":
+        endpoint = view.endpoint(EndpointId(identifier))
+        return f"endpoint {endpoint.event.name}" if endpoint else f"endpoint {identifier[:12]}"
+    sandbox = view.sandbox(SandboxId(identifier))
+    return f"the sandbox of container {sandbox.event.container}" if sandbox else f"sandbox {identifier[:12]}"

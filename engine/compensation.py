@@ -63,15 +63,18 @@ def blame(results: Sequence[Result], faults: Sequence[Fault]) -> dict[int, Fault
 
 
 def compensate(result: Result, views: Views) -> Command | None:
-    """Take back what a command did; None where a later one of its batch already has."""
+    """Take back what a command did; None where a later one of its batch already has.
+
+    Without force: what another writer has built on it meanwhile is not ours to take away.
+    """
     reverse: Command | None = None
     match result.command:
         case CreateNetwork(network=network) if views.network(network):
-            reverse = DeleteNetwork(network, force=True)
+            reverse = DeleteNetwork(network)
         case CreateEndpoint(endpoint=endpoint) if views.endpoint(endpoint):
-            reverse = DeleteEndpoint(endpoint, force=True)
+            reverse = DeleteEndpoint(endpoint)
         case CreateSandbox(sandbox=sandbox) if views.sandbox(sandbox):
-            reverse = DeleteSandbox(sandbox, force=True)
+            reverse = DeleteSandbox(sandbox)
         case JoinEndpoint(endpoint=endpoint) if views.joined(endpoint) in result.events:
             reverse = LeaveEndpoint(endpoint)
         case AddAlias(endpoint=endpoint, alias=alias) if alias in views.aliases_of(endpoint):

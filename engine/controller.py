@@ -82,7 +82,7 @@ class Controller:
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
         """
         who = author(actor, "opened", None)
-        path = Path(state) if state is not None else None
+        path = Path(state).absolute() if state is not None else None
         opened = open_everything(
             path,
             dataplane,

@@ -16,7 +16,7 @@ from ..dataplanes.contract import Claim, Dataplane
 from ..dataplanes.subscriber import Subscriber
 from ..domain.commands import Command, CreateSandbox
 from ..domain.decision import Context, Decision, Guard
-from ..domain.errors import Refusal, Unavailable
+from ..domain.errors import DataplaneFault, Invalid, Refusal, Unavailable
 from ..domain.events import (
     ClockStepped,
     Event,
@@ -25,9 +25,9 @@ from ..domain.events import (
     PortBound,
     Recorded,
     device_tag,
-    port_tag,
 )
 from ..domain.facts import EVERYTHING, Capabilities
+from ..domain.ports import obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
@@ -39,6 +39,9 @@ CLOCK_STEP_NANOSECONDS = 1_000_000_000
 
 PROBE_ROUNDS = 64
 """How many host ports in a row may turn out to be taken by others before a command is refused."""
+
+OWN_NAMESPACE = "/proc/thread-self/ns/net"
+"""Asked of a dataplane, which stands in the host's namespace: that one."""
 
 History = Callable[[str], list[Recorded[Event]]]
 """Reads the events of a tag from the log."""
@@ -85,14 +88,18 @@ class Decider:
         now = time.time_ns()
         batch = Batch([], [], [], [])
         obstacles: dict[str, str] = {}
-        behind = self._views.last_at - now
-        if behind > CLOCK_STEP_NANOSECONDS:
-            self._take_in(
-                batch, ClockStepped(now, author.actor, f"{author.request}/clock", "", self._host, back=behind)
-            )
         for index, command in enumerate(commands):
+            origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
+            result, decision = self._one(index, command, author, origin, obstacles)
+            behind = self._views.last_at - now
+            if decision.events and behind > CLOCK_STEP_NANOSECONDS:
+                request = f"{author.request}/clock"
+                self._take_in(batch, ClockStepped(now, author.actor, request, "", self._host, back=behind))
             first = len(batch.events)
-            batch.results.append(self._one(batch, index, command, author, now, obstacles))
+            for event in decision.events:
+                self._take_in(batch, event)
+            batch.guards.extend(decision.guards)
+            batch.results.append(result)
             batch.spans.append((first, len(batch.events)))
         return batch
 
@@ -103,22 +110,30 @@ class Decider:
         self._views.fold(position, event)
 
     def _one(
-        self, batch: Batch, index: int, command: Command, author: Author, now: int, obstacles: dict[str, str]
-    ) -> Result:
-        origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
+        self, index: int, command: Command, author: Author, origin: Origin, obstacles: dict[str, str]
+    ) -> tuple[Result, Decision]:
+        """Decide one command; what refuses it, or a fault in asking the host, is its own and no other's."""
+        guards: tuple[Guard, ...] = ()
         try:
             if author.is_named:
                 earlier = self._not_taken_back(author, index)
                 if is_repetition(earlier, origin.request, type(command).__name__):
-                    return Result(command, tuple(earlier), is_repetition=True)
-                batch.guards.append(Guard((author.tag(index),)))
+                    return Result(command, tuple(earlier), self._still_faulty(earlier), is_repetition=True), Decision(
+                        ()
+                    )
+                guards = (Guard((author.tag(index),)),)
             decision = self._decide_with_facts(self._complete(command), origin, obstacles)
-        except Refusal as refusal:
-            return Result(command, error=refusal)
-        batch.guards.extend(decision.guards)
-        for event in decision.events:
-            self._take_in(batch, event)
-        return Result(command)
+        except (Refusal, DataplaneFault) as error:
+            return Result(command, error=error), Decision(())
+        return Result(command), Decision(decision.events, (*guards, *decision.guards))
+
+    def _still_faulty(self, earlier: Sequence[Recorded[Event]]) -> DataplaneFault | None:
+        """Say what of an earlier request's work is not in the kernel to this day."""
+        owed = self._views.faults.of({entity for record in earlier for entity in record.event.touched()})
+        if owed is None:
+            return None
+        position = earlier[0].position
+        return DataplaneFault(owed.event.key, owed.event.message, number=owed.event.number, position=position)
 
     def _not_taken_back(self, author: Author, index: int) -> list[Recorded[Event]]:
         """Read what this request did before, unless it was compensated since."""
@@ -130,10 +145,16 @@ class Decider:
         """Add the facts that a command needs and its caller cannot know."""
         if not isinstance(command, CreateSandbox) or command.identity is not None:
             return command
+        asked = f"create sandbox for container {command.container!r}"
         if command.kind is SandboxKind.MANAGED:
-            return structs.replace(command, path=command.path or f"{self._directory}/{command.sandbox}")
+            if command.path:
+                raise Invalid(asked, "a path is given and the sandbox is a managed one", "make it an attached one")
+            return structs.replace(command, path=f"{self._directory}/{command.sandbox}")
         if command.path and self._dataplane is not None:
-            return structs.replace(command, identity=self._dataplane.identify(command.path))
+            identity = self._dataplane.identify(command.path)
+            if identity is not None and identity == self._dataplane.identify(OWN_NAMESPACE):
+                raise Invalid(asked, f"{command.path} is the host's own network namespace", "give the container's")
+            return structs.replace(command, identity=identity)
         return command
 
     def _take_in(self, batch: Batch, event: Event) -> None:
@@ -164,10 +185,10 @@ class Decider:
 
 
 def _claims(host: HostId, events: Sequence[Event]) -> Iterator[tuple[Claim, str]]:
-    """List what events take from the host, with the tag under which an obstacle is known."""
+    """List what events take from the host, with the key under which an obstacle is known."""
     for event in events:
         if isinstance(event, NetworkCreated) and event.device:
             yield Claim(device=event.device), device_tag(host, event.device)
         elif isinstance(event, PortBound):
             claim = Claim(protocol=event.protocol, host_address=event.host_address, host_port=event.host_port)
-            yield claim, port_tag(host, event.protocol, event.host_port)
+            yield claim, obstacle_key(host, event.protocol, event.host_address, event.host_port)

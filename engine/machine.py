@@ -18,8 +18,8 @@ from ..dataplanes.subscriber import Advance, Fault, Subscriber
 from ..domain.commands import Command
 from ..domain.decision import Guard
 from ..domain.errors import DataplaneFault, LedgerConflict, NetledgerError, Unavailable
-from ..domain.events import DataplaneFaulted, DriftRepaired, Event, Origin, Recorded
-from ..domain.values import HostId, Position
+from ..domain.events import DataplaneFaulted, DriftRepaired, Event, Origin, Recorded, SandboxCreated
+from ..domain.values import HostId, Position, SandboxKind
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
 from .compensation import blame, cause, compensate
@@ -69,38 +69,36 @@ class Machine(Struct):
         """Carry out a batch of commands; one result each."""
         results = self.commit(commands, author)
         if self.subscriber is not None:
-            advance = self.subscriber.advance()
-            self._keep_cursor()
+            advance = self.advance(author)
             if advance.faults:
                 self._answer_faults(results, advance.faults, author)
-            if advance.mended:
-                self.note_mended(advance.mended, author)
         return results
+
+    def advance(self, author: Author) -> Advance:
+        """Apply what is not applied yet, and record what could not be and what was mended."""
+        assert self.subscriber is not None, "there is a dataplane to bring up to date"
+        return self._recorded(self.subscriber.applied, self.subscriber.advance(), author)
 
     def commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
         """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it."""
         for _ in range(APPEND_ATTEMPTS):
             self.catch_up()
             before = self.views.position
-            self.is_torn = True
             self._begin()
             try:
                 batch = self.decider.decide(commands, author)
-                if not batch.events:
-                    self._undo()
-                    self.is_torn = False
-                    return batch.results
-                last = self.ledger.append(batch.events, _distinct(batch.guards), before)
+                self._announce(batch)
+                last = self.ledger.append(batch.events, _distinct(batch.guards), before) if batch.events else None
             except LedgerConflict:
                 self._undo()
-                self.is_torn = False
                 continue
             except BaseException:
                 self._undo()
-                self.is_torn = False
                 raise
-            self._settle_positions(batch, before, last)
-            self.is_torn = False
+            if last is None:
+                self._undo()
+            else:
+                self._settle_positions(batch, before, last)
             return batch.results
         raise Unavailable(
             f"{len(commands)} command(s)",
@@ -115,54 +113,68 @@ class Machine(Struct):
         self.catch_up()
         return [Recorded(Position(last - len(events) + 1 + index), event) for index, event in enumerate(events)]
 
-    def recover(self) -> Advance:
-        """Apply what a process that died may have left undone."""
-        assert self.subscriber is not None, "there is a dataplane to bring up to date"
-        advance = self.subscriber.advance()
-        self._keep_cursor()
-        return advance
-
-    def carry_out(self, plan: Plan) -> Advance:
+    def carry_out(self, plan: Plan, author: Author) -> Advance:
         """Apply a plan that was made by observing."""
         assert self.subscriber is not None, "a plan is carried out on a dataplane"
-        advance = self.subscriber.carry_out(plan)
-        self._keep_cursor()
-        return advance
+        return self._recorded(self.subscriber.applied, self.subscriber.carry_out(plan), author)
 
     def origin(self, author: Author, at: int) -> Origin:
         """Say where events come from that no command asked for."""
         return Origin(at, author.actor, f"{author.request}/-", author.reason, self.host)
 
-    def record_faults(self, faults: Sequence[Fault], author: Author) -> None:
-        """Append what the dataplane could not do."""
+    def _recorded(self, before: Position, advance: Advance, author: Author) -> Advance:
+        """Make the faults of an advance durable before it counts as applied: one that is forgotten is never mended."""
+        assert self.subscriber is not None, "an advance comes from a subscriber"
+        try:
+            self._record_faults(advance.faults, author)
+            if advance.mended:
+                self.note_mended(advance.mended, author)
+        except BaseException:
+            self.subscriber.applied = before
+            self.is_torn = True
+            raise
+        self._keep_cursor()
+        return advance
+
+    def _record_faults(self, faults: Sequence[Fault], author: Author) -> None:
+        """Append what the dataplane could not do, unless the log has it from an earlier attempt."""
         origin = self.origin(author, time.time_ns())
-        self.record(
-            [
-                DataplaneFaulted(
-                    *origin,
-                    owner=fault.owner,
-                    key=fault.outcome.step.key,
-                    verb="remove" if fault.outcome.step.verb is Verb.REMOVE else "make",
-                    number=_fault_of(fault).number,
-                    message=_fault_of(fault).message,
-                )
-                for fault in faults
-            ]
-        )
+        met = [
+            DataplaneFaulted(
+                *origin,
+                owner=fault.owner,
+                key=fault.outcome.step.key,
+                verb="remove" if fault.outcome.step.verb is Verb.REMOVE else "make",
+                number=_fault_of(fault).number,
+                message=_fault_of(fault).message,
+            )
+            for fault in faults
+        ]
+        fresh = [event for event in met if not self.views.faults.has(event)]
+        if fresh:
+            self.record(fresh)
 
     def note_mended(self, steps: Sequence[Step], author: Author) -> None:
         """Record that nothing is owed to the host any more, where something was."""
         if self.subscriber is not None and not self.subscriber.owes and self.views.faults.owes(self.host):
             self.record([DriftRepaired(*self.origin(author, time.time_ns()), repairs=describe(steps))])
 
+    def _announce(self, batch: Batch) -> None:
+        """Let the dataplane use the time that the log's disk takes."""
+        if self.dataplane is not None and any(
+            isinstance(event, SandboxCreated) and event.kind is SandboxKind.MANAGED for event in batch.events
+        ):
+            self.dataplane.make_ready()
+
     def _settle_positions(self, batch: Batch, before: Position, last: Position) -> None:
         """Keep the speculative fold, or fold in log order where others' events came in between."""
         first = last - len(batch.events) + 1
         if first == before + 1:
             self.views.commit()
+            self.is_torn = False
         else:
             self._undo()
-            self._fold_the_rest()
+            self.catch_up()
         for result, (begin, end) in zip(batch.results, batch.spans, strict=True):
             if not result.is_repetition:
                 result.events = tuple(
@@ -170,8 +182,7 @@ class Machine(Struct):
                 )
 
     def _answer_faults(self, results: list[Result], faults: Sequence[Fault], author: Author) -> None:
-        """Record faults, take back what failed, and tell each command what became of it."""
-        self.record_faults(faults, author)
+        """Take back what failed, and tell each command what became of it."""
         blamed = blame(results, faults)
         for index, fault in blamed.items():
             results[index].error = _told(fault, results[index])
@@ -193,12 +204,7 @@ class Machine(Struct):
         if reverse is None:
             return []
         undone = self.commit([reverse], author)[0]
-        advance = self.subscriber.advance()
-        self._keep_cursor()
-        if advance.faults:
-            self.record_faults(advance.faults, author)
-        if advance.mended:
-            self.note_mended(advance.mended, author)
+        advance = self.advance(author)
         errors = [undone.error] if undone.error else []
         errors += [_fault_of(fault) for fault in advance.faults]
         return [result.error, *errors] if errors else []
@@ -208,6 +214,7 @@ class Machine(Struct):
             self.decider.fold(record.position, record.event)
 
     def _begin(self) -> None:
+        self.is_torn = True
         self.views.begin()
         if self.subscriber is not None:
             self.subscriber.begin()
@@ -216,6 +223,7 @@ class Machine(Struct):
         self.views.undo()
         if self.subscriber is not None:
             self.subscriber.undo()
+        self.is_torn = False
 
     def _keep_cursor(self) -> None:
         if self.cursor and self.subscriber is not None:

@@ -157,7 +157,7 @@ class Network:
     ) -> Endpoint:
         """Create an endpoint in it.
 
-        `ports` are published as Docker writes them: `8080:80/tcp`, `127.0.0.1:53:53/udp`, `80`. `addresses` that are
+        `ports` are published as Docker writes them: `8080:80/tcp`, `192.0.2.1:53:53/udp`, `80`. `addresses` that are
         not given are chosen.
         """
         subject = f"endpoint/{self.id}/{name}"

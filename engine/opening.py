@@ -16,7 +16,7 @@ from msgspec import Struct
 from ..dataplanes.contract import Dataplane, Instance
 from ..dataplanes.subscriber import Subscriber
 from ..domain.commands import Command, LoseSandbox, RecordBoot, RegisterHost
-from ..domain.errors import DataplaneFault, Invalid, NotFound
+from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
 from ..domain.events import HostBooted, HostRegistered
 from ..domain.values import NOWHERE, HostId, Position, SandboxId, SandboxKind
 from ..ledger.ledger import Ledger
@@ -67,6 +67,8 @@ def open_everything(
         try:
             instance = Instance(ledger.id[:8])
             made = make_dataplane(dataplane, instance, namespace)
+            if made is not None and not made.is_volatile and not read_only:
+                _check_permission(made, path)
             machine = _assemble(ledger, made, instance, _namespace_directory(state, instance))
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
@@ -100,6 +102,17 @@ def make_dataplane(wanted: str | Dataplane, instance: Instance, namespace: str |
     raise AssertionError(f"dataplane {wanted} was checked")
 
 
+def _check_permission(dataplane: Dataplane, path: Path | None) -> None:
+    """Refuse, before anything is decided, to change a host that this process may not configure at all."""
+    reason = dataplane.capabilities().lacks("namespace")
+    if reason is not None:
+        raise Forbidden(
+            f"change {path or 'a host'} with the {dataplane.name} dataplane",
+            f"no network namespace can be made here: {reason}",
+            "see `netledger doctor`; to append events only, take the dataplane none",
+        )
+
+
 def _check_dataplane(wanted: str) -> None:
     if wanted not in DATAPLANES:
         raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
@@ -111,18 +124,12 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, d
     host = _host_of(ledger)
     cursor = f"applied/{host}/{dataplane.name}" if dataplane is not None and not dataplane.is_volatile else ""
     applied = min(ledger.cursor(cursor) if cursor else NOWHERE, ledger.head)
-    for record in ledger.read(until=applied):
-        views.fold(record.position, record.event)
     subscriber = Subscriber(views, host, dataplane, Position(applied)) if dataplane is not None else None
     decider = Decider(
         views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
     )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
-    if subscriber is not None:
-        subscriber.recovering(yes=bool(cursor))
-    machine.catch_up()
-    if subscriber is not None:
-        subscriber.recovering(yes=False)
+    machine.start_over(in_part=bool(cursor))
     return machine
 
 
@@ -136,14 +143,14 @@ def _host_of(ledger: Ledger) -> HostId:
 def _make_good(machine: Machine, author: Author) -> Recovery | None:
     """Register a new host, notice a reboot, and apply what the last process left undone."""
     views, dataplane = machine.views, machine.dataplane
-    boot = dataplane.boot_id() if dataplane is not None else ""
+    boot = dataplane.boot_id() if dataplane is not None and not dataplane.is_volatile else ""
     if views.host(machine.host) is None:
         registered = machine.execute([RegisterHost(machine.host, socket.gethostname(), boot)], author)
         if views.host(machine.host) is None:  # else another process has just done it
             _check(registered)
     known = views.boot(machine.host)
     if boot and known != boot:
-        losses = lost_sandboxes(machine, "the host has booted anew") if known else []
+        losses = lost_sandboxes(machine, "the host has booted anew", has_booted=True) if known else []
         _check(machine.commit([RecordBoot(boot), *losses], author))
     if machine.subscriber is None or dataplane is None:
         return None
@@ -151,15 +158,13 @@ def _make_good(machine: Machine, author: Author) -> Recovery | None:
     has_rebooted = _has_booted(machine, since)
     if not dataplane.is_volatile and (has_rebooted or views.faults.owes(machine.host)):
         plan, _ = machine.subscriber.compare()
-        advance = machine.carry_out(plan)
+        advance = machine.carry_out(plan, author)
     else:
-        advance = machine.recover()
+        advance = machine.advance(author)
     if not dataplane.is_volatile and since < views.position:
         with suppress(DataplaneFault):  # what a process that died had taken away; tried again after the first change
             dataplane.settle(0)
-    if advance.faults:
-        machine.record_faults(advance.faults, author)
-    else:
+    if not advance.faults:
         machine.note_mended(advance.changes, author)
     if dataplane.is_volatile or not advance.changes:
         return None
@@ -172,13 +177,20 @@ def _has_booted(machine: Machine, since: Position) -> bool:
     return next(boots, None) is not None
 
 
-def lost_sandboxes(machine: Machine, why: str) -> list[Command]:
-    """Find the sandboxes whose namespace, which is not ours, is gone or has been replaced."""
+def lost_sandboxes(machine: Machine, why: str, *, has_booted: bool = False) -> list[Command]:
+    """Find the sandboxes whose namespace, which is not ours, is gone or has been replaced.
+
+    Of a delegated one it may not be known which it is; no boot outlives any.
+    """
     assert machine.dataplane is not None, "only a dataplane can tell"
     commands: list[Command] = []
     for sandbox, record in machine.views.sandboxes.sandboxes.items():
         event = record.event
-        if event.kind is SandboxKind.MANAGED or event.host != machine.host or event.identity is None:
+        if event.kind is SandboxKind.MANAGED or event.host != machine.host:
+            continue
+        if event.identity is None:
+            if has_booted:
+                commands.append(LoseSandbox(SandboxId(sandbox), f"its namespace is gone: {why}"))
             continue
         found = machine.dataplane.identify(event.path)
         if found != event.identity:

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from ..dataplanes.contract import Observation, Plan, Verb
 from ..dataplanes.plan import describe, digest
-from ..dataplanes.subscriber import Fault
 from ..domain.errors import Conflict, Forbidden, LedgerDamaged, Unavailable
 from ..domain.events import DriftDetected, DriftRepaired, Event, HostRebuilt, Origin
+from ..domain.values import Position, SandboxId
 from .controller import Controller
 from .machine import Machine, describe_faults
 from .opening import lost_sandboxes
@@ -97,18 +97,18 @@ def _reconcile(
             raise Conflict(f"apply plan {expected}", f"it would be plan {comparison.digest} now", "look at it again")
         if comparison.agrees:
             return Reconciliation(comparison, ())
+        expected_position = machine.views.position
         if found is not None and plan.steps:
             machine.record([found(machine.origin(who, time.time_ns()), plan)])
-        faults: list[Fault] = []
+            expected_position = Position(expected_position + 1)
         losses = lost_sandboxes(machine, "found by observing")
         if losses:
             for result in machine.execute(losses, who):
                 result.check()
-            plan = _compare(machine)[1]  # without what belonged to them
-        faults += machine.carry_out(plan).faults
-        if faults:
-            machine.record_faults(faults, who)
-        elif plan.steps:
+        if machine.views.position != expected_position:  # what is lost has ended, or another writer came in between
+            plan = _compare(machine)[1]
+        faults = machine.carry_out(plan, who).faults
+        if not faults and plan.steps:
             machine.record([mended(machine.origin(who, time.time_ns()), plan)])
         return Reconciliation(comparison, describe_faults(faults))
 
@@ -117,11 +117,18 @@ def _compare(machine: Machine) -> tuple[Comparison, Plan]:
     if machine.subscriber is None:
         raise Unavailable("compare the host with the log", "there is no dataplane", "open it with one")
     plan, observation = machine.subscriber.compare()
+    known = {sandbox for sandbox in observation.lost if _is_known(machine, sandbox)}
     feasible = _feasible(plan, observation)
     comparison = Comparison(
-        describe(feasible.steps), digest(plan), tuple(sorted(observation.dying)), tuple(sorted(observation.lost))
+        describe(feasible.steps), digest(plan), tuple(sorted(observation.dying)), tuple(sorted(known))
     )
     return comparison, feasible
+
+
+def _is_known(machine: Machine, sandbox: SandboxId) -> bool:
+    """Whether it is on record which namespace a sandbox had: only then is its loss a fact."""
+    record = machine.views.sandbox(sandbox)
+    return record is not None and record.event.identity is not None
 
 
 def _feasible(plan: Plan, observation: Observation) -> Plan:

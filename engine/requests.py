@@ -57,14 +57,18 @@ class Author(Struct, frozen=True):
 
 def author(actor: str | None, reason: str, request: str | None) -> Author:
     """Check who asks and why; without a request id, make one."""
-    if request is not None and not (0 < len(request) <= REQUEST_LIMIT and request.isprintable() and "#" not in request):
-        raise Invalid(f"request id {request!r}", f"not 1 to {REQUEST_LIMIT} printable characters without '#'")
-    if len(reason) > REASON_LIMIT:
-        raise Invalid("reason", f"longer than {REASON_LIMIT} characters")
-    if actor is not None and not 0 < len(actor) <= ACTOR_LIMIT:
-        raise Invalid(f"actor {actor!r}", f"not 1 to {ACTOR_LIMIT} characters")
+    if request is not None and not _is_request_id(request):
+        raise Invalid(f"request id {request!r}", f"not 1 to {REQUEST_LIMIT} printable characters without '#' and '/'")
+    if len(reason) > REASON_LIMIT or not reason.isprintable():
+        raise Invalid("reason", f"not at most {REASON_LIMIT} printable characters")
+    if actor is not None and not (0 < len(actor) <= ACTOR_LIMIT and actor.isprintable()):
+        raise Invalid(f"actor {actor!r}", f"not 1 to {ACTOR_LIMIT} printable characters")
     who = actor or operating_system_user(os.getuid())
     return Author(who, reason, request or secrets.token_hex(8), request is not None)
+
+
+def _is_request_id(text: str) -> bool:
+    return 0 < len(text) <= REQUEST_LIMIT and text.isprintable() and not set("#/") & set(text)
 
 
 @functools.cache  # reading the password database takes longer than deciding a command
@@ -96,7 +100,7 @@ def is_repetition(earlier: list[Recorded[Event]], wanted: str, asked: str) -> bo
     if first.event.request != wanted:
         raise Conflict(
             asked,
-            f"request id {wanted.partition('#')[0]!r} was another command's",
+            f"request id {wanted.partition('/')[0]!r} was another command's",
             "use a new request id",
             position=first.position,
         )

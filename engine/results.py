@@ -47,8 +47,8 @@ class Recovery(Struct, frozen=True):
 
     def __str__(self) -> str:
         why = "after a reboot" if self.has_rebooted else f"of the events {self.since + 1} to {self.until}"
-        faults = f", {len(self.faults)} of them failed" if self.faults else ""
-        return f"recovered: {len(self.steps)} kernel operation(s) {why}{faults}"
+        faults = f"; {len(self.faults)} more could not be done, see `netledger drift`" if self.faults else ""
+        return f"recovered: {len(self.steps) - len(self.faults)} kernel operation(s) {why}{faults}"
 
 
 def recovery_of(since: Position, advance: Advance, until: Position, *, has_rebooted: bool) -> Recovery:

@@ -71,7 +71,7 @@ def walk(start: bytes, rows: Iterable[Row], frames: Mapping[int, bytes]) -> Veri
                 continue
             break
     except LedgerDamaged as damage:
-        problem = f"it cannot be read: {damage}"
+        problem = f"it cannot be read: {damage.__cause__ or damage}"
     return Verification(whole, chain.hex(), None if problem is None else whole + 1, problem)
 
 

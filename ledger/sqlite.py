@@ -37,7 +37,7 @@ from .chain import Tip, Verification, genesis
 from .dcb import Listeners, Response, Subscription, guard_failed, items_of, must_check
 from .recorder import BATCH_EVENTS, NO_END, RawEvent, Statistics
 from .registry import EventType, Registry
-from .sqlite_errors import SQLITE_ERRORS, explain
+from .sqlite_errors import SQLITE_ERRORS, cause_of, explain
 
 _INSERT_TYPE = "INSERT INTO types VALUES (?, ?, ?, ?)"
 _INSERT_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?)"
@@ -146,7 +146,7 @@ class SQLiteRecorder(DCBRecorder):
                     with suppress(sqlite3.Error):  # tried again before the next one begins
                         writer.execute("ROLLBACK")
                 if isinstance(error, SQLITE_ERRORS):
-                    raise explain(error, doing, self.path) from error
+                    raise explain(error, doing, self.path) from cause_of(error, self.path)
                 raise
 
     def _catch_up(self, writer: sqlite3.Connection) -> _Known:

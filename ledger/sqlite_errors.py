@@ -5,6 +5,8 @@ Knows nothing of: what was being done; the caller says it.
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,10 +33,8 @@ def explain(error: sqlite3.Error | UnicodeDecodeError, doing: str, path: Path) -
     kind = code & 0xFF
     asked = f"{doing} {path}"
     if kind in _CORRUPT or code in _UNREADABLE or _is_no_text(error):
-        return LedgerDamaged(
-            f"{asked}: the file is damaged ({error}); run `netledger verify`, which says what is whole, "
-            "then restore a backup or export what is whole"
-        )
+        whole = "" if doing in {"open", "verify"} else "run `netledger verify`, which says what is whole, then "
+        return LedgerDamaged(f"{asked}: the file is damaged ({error}); {whole}restore a backup")
     if kind in _BUSY:
         return LedgerBusy(
             f"{asked}: another process holds it for longer than {BUSY_SECONDS:g} s; "
@@ -46,10 +46,31 @@ def explain(error: sqlite3.Error | UnicodeDecodeError, doing: str, path: Path) -
             f"make room in {path.parent} and try again"
         )
     if kind in _CLOSED_TO_US:
+        lacking = lacking_permission(path)
+        if lacking:
+            return LedgerError(f"{asked}: you may not {lacking}; become its owner, or have the permission given to you")
         return LedgerError(
             f"{asked}: {error}; see whether {path} and its directory belong to you and whether the disk is full"
         )
     return LedgerError(f"{asked}: {error}")
+
+
+def lacking_permission(path: Path) -> str:
+    """Say what we would need to be allowed to use a ledger's file; empty where it is nothing that we lack."""
+    if not os.access(path.parent, os.X_OK, effective_ids=True):
+        return f"enter {path.parent}"
+    if not path.exists():
+        return ""
+    for mode, place, verb in ((os.R_OK, path, "read"), (os.W_OK, path, "write"), (os.W_OK, path.parent, "write")):
+        if not os.access(place, mode, effective_ids=True):
+            return f"{verb} {place}"
+    return ""
+
+
+def cause_of(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
+    """Say what an error comes from: a lacking permission, by which callers tell it from others, or itself."""
+    closed = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _CLOSED_TO_US
+    return PermissionError(errno.EACCES, str(error), str(path)) if closed and lacking_permission(path) else error
 
 
 def _is_no_text(error: Exception) -> bool:
@@ -62,4 +83,4 @@ def explaining(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except SQLITE_ERRORS as error:
-        raise explain(error, doing, path) from error
+        raise explain(error, doing, path) from cause_of(error, path)

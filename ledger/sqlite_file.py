@@ -71,7 +71,8 @@ CACHED_STATEMENTS = 512
 def create(path: Path, ledger_id: str) -> None:
     """Make an empty ledger under this name, unless there is one already.
 
-    It is made under another name and linked when it is complete and on the disk.
+    It is made under another name and linked when it is complete and on the disk. The write-ahead log comes last: where
+    the disk has no room for its pages twice, closing leaves them there and says nothing.
     """
     orphan = write_ahead_log(path)
     if orphan.exists() and orphan.stat().st_size:
@@ -81,16 +82,18 @@ def create(path: Path, ledger_id: str) -> None:
         )
     unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
+        make_private(unfinished, path)
         with explaining("create", path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN")
             for statement in STATEMENTS:
                 connection.execute(statement)
             connection.execute("INSERT INTO meta VALUES ('id', ?)", (ledger_id,))
             connection.execute("COMMIT")
+            connection.execute("PRAGMA journal_mode = WAL")
         publish(unfinished, path)
     except FileExistsError:
         pass
@@ -99,10 +102,19 @@ def create(path: Path, ledger_id: str) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def make_private(unfinished: Path, path: Path) -> None:
+    """Make an empty file for its owner alone; SQLite makes those beside it alike. `path` is what it is to become."""
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise _not_made(path, error, "see whether its directory is there and belongs to you") from error
+
+
 def publish(complete: Path, path: Path) -> None:
     """Give a complete file its name, durably; FileExistsError where the name is taken."""
     try:
         with complete.open("rb") as file:
+            _refuse_incomplete(file.read(HEADER_BYTES), complete.stat().st_size, path)
             os.fsync(file.fileno())
         os.link(complete, path)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -113,9 +125,20 @@ def publish(complete: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise LedgerFull(f"create {path}: {error.strerror}; make room in {path.parent} and try again") from error
-        raise LedgerError(f"create {path}: {error.strerror}; use a file system that has hard links") from error
+        raise _not_made(path, error, "use a file system that has hard links") from error
+
+
+def _refuse_incomplete(header: bytes, size: int, path: Path) -> None:
+    """Refuse a file that says it has more pages than it has: the rest was to come and did not."""
+    page_size, page_count = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
+    if len(header) < HEADER_BYTES or size < page_size * page_count:
+        raise LedgerFull(f"create {path}: the disk did not take all of it; make room in {path.parent} and try again")
+
+
+def _not_made(path: Path, error: OSError, remedy: str) -> LedgerError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return LedgerFull(f"create {path}: {error.strerror}; make room in {path.parent} and try again")
+    return LedgerError(f"create {path}: {error.strerror}; {remedy}")
 
 
 def refuse_foreign(path: Path) -> None:
@@ -179,7 +202,7 @@ def connect(
 ) -> sqlite3.Connection:
     """Connect to a ledger file. `salvage` reads what SQLite would refuse as a whole because a part of it is torn."""
     how = "mode=rw" if writable else "mode=ro"
-    if (salvage or _is_on_read_only_disk(path)) and not write_ahead_log(path).exists():
+    if (salvage or not (writable or _takes_shared_memory(path))) and not write_ahead_log(path).exists():
         how += "&immutable=1"
     with explaining("open", path):
         connection = sqlite3.connect(
@@ -240,9 +263,12 @@ def check_length(connection: sqlite3.Connection, path: Path) -> None:
         raise LedgerDamaged(f"open {path}: it is cut off")
 
 
-def _is_on_read_only_disk(path: Path) -> bool:
-    """Whether nobody can write the file, so that reading it needs no shared memory beside it."""
-    return path.exists() and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+def _takes_shared_memory(path: Path) -> bool:
+    """Whether we can make the shared memory beside the file that reading along with writers needs.
+
+    Where we cannot, and no write-ahead log says that somebody writes now, it is read as it lies there.
+    """
+    return not path.exists() or all(os.access(place, os.W_OK, effective_ids=True) for place in (path, path.parent))
 
 
 class Readers:

@@ -22,7 +22,7 @@ from .chain import Row, Verification, first_wrong_in_index, genesis, link, walk
 from .recorder import Statistics, time_of
 from .registry import EventType, Registration, Registry
 from .sqlite_errors import explaining
-from .sqlite_file import Readers, check_length, check_schema, publish, write_ahead_log
+from .sqlite_file import Readers, check_length, check_schema, make_private, publish, write_ahead_log
 
 _ROWS = "SELECT position, type_id, tags, data, chain FROM events ORDER BY position"
 _TYPES = (  # whatever damage has put there
@@ -70,7 +70,9 @@ def salvage(readers: Readers, path: Path, damage: LedgerDamaged) -> tuple[str, i
         found = verify(readers, path, ledger_id)
     except LedgerError as worse:
         readers.close()
-        raise LedgerDamaged(f"open {path}: nothing of it can be read ({worse}); restore a backup") from damage
+        raise LedgerDamaged(
+            f"open {path}: it is damaged, and nothing of it can be read ({_reason(worse, path)}); restore a backup"
+        ) from damage
     whole = f"events 1 to {found.events} are whole" if found.events else "no event is whole"
     if found.problem is None:
         broken = f"all {found.events} events are whole"
@@ -79,8 +81,8 @@ def salvage(readers: Readers, path: Path, damage: LedgerDamaged) -> tuple[str, i
     else:
         broken = f"{whole}; position {found.bad_position} is the first that does not fit: {found.problem}"
     report = (
-        f"the log is damaged ({damage}); {broken}; it is open for reading what is whole and takes no event; "
-        "restore a backup, or export what is whole into a new ledger"
+        f"the log is damaged ({_reason(damage, path)}); {broken}; "
+        "what is whole can be read, and no event is taken; restore a backup"
     )
     return ledger_id, found.events, report
 
@@ -97,7 +99,9 @@ def verify(readers: Readers, path: Path, ledger_id: str) -> Verification:
             wrong = first_wrong_in_index(found.events, _each(reader, _TAGS, path), _each(reader, _INDEX, path))
             (structure,) = next(_each(reader, "PRAGMA integrity_check(1)", path))
         except LedgerDamaged as damage:
-            return Verification(found.events, found.head_hash, None, f"the tag index cannot be read: {damage}")
+            return Verification(
+                found.events, found.head_hash, None, f"the tag index cannot be read: {_reason(damage, path)}"
+            )
     problem = None
     if wrong is not None:
         problem = f"the tag index has other tags for position {wrong} than the event"
@@ -134,6 +138,7 @@ def backup(readers: Readers, path: Path, destination: Path) -> None:
     """Copy the log as it is now, while it is used, to a file that is not there yet and appears when it is complete."""
     unfinished = destination.with_name(f"{destination.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
+        make_private(unfinished, destination)
         with (
             readers.lend("back up") as reader,
             explaining("write the backup", destination),
@@ -145,6 +150,11 @@ def backup(readers: Readers, path: Path, destination: Path) -> None:
         raise LedgerError(f"back up {path}: {destination} is there already; name another file") from None
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _reason(error: LedgerError, path: Path) -> str:
+    """Say what is wrong without what was asked, for a message that says it itself."""
+    return str(error.__cause__ or error).removeprefix(f"open {path}: ").removesuffix("; restore a backup")
 
 
 def _fields(text: bytes) -> tuple[str, ...]:
@@ -162,5 +172,5 @@ def _read_id(reader: sqlite3.Connection, path: Path) -> str:
 
 
 def _each(reader: sqlite3.Connection, statement: str, path: Path) -> Iterator[Any]:
-    with explaining("read", path):
+    with explaining("verify", path):
         yield from reader.execute(statement)

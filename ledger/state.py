@@ -7,9 +7,12 @@ Knows nothing of: what is in the ledger. Reading needs no lock.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +28,7 @@ SHOWN_ENTRIES = 5
 
 
 class StateDirectory:
-    """A host's state directory. `open` it."""
+    """A host's state directory, which nobody else may write. `open` it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,6 +43,7 @@ class StateDirectory:
         try:
             if create:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_shared(path, asked, to_write=create)
             found = sorted(entry.name for entry in path.iterdir())
         except FileNotFoundError:
             raise LedgerError(f"{asked}: there is none; name the right one, or let it be made") from None
@@ -94,15 +98,20 @@ def holder(path: Path) -> str:
         process, since, command, purpose = path.read_text(errors="replace").splitlines()
     except (OSError, ValueError):
         return "another process owns this host's dataplane"
-    return f"process {process} ({command}) owns this host's dataplane since {since}, to {purpose}"
+    return f"process {process} ({command}) owns this host's dataplane since {since} ({purpose})"
 
 
 def _locked(path: Path, wait_seconds: float, purpose: str) -> int:
-    asked = f"lock {path} to {purpose}"
+    asked = f"lock {path}"
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a symbolic link, a directory, a socket
+            raise LedgerForeign(f"{asked}: it is not a regular file; remove it") from error
         raise LedgerError(f"{asked}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise LedgerForeign(f"{asked}: it is not a regular file; remove it")
     end = time.monotonic() + wait_seconds
     try:
         while not _try_lock(file):
@@ -111,8 +120,9 @@ def _locked(path: Path, wait_seconds: float, purpose: str) -> int:
             time.sleep(POLL_SECONDS)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         lines = (str(os.getpid()), since, _command_line(), purpose)
-        os.ftruncate(file, 0)
-        os.pwrite(file, "".join(f"{' '.join(line.splitlines())}\n" for line in lines).encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds all the same, and others are told no name
+            os.ftruncate(file, 0)
+            os.pwrite(file, "".join(f"{' '.join(line.splitlines())}\n" for line in lines).encode(), 0)
     except BaseException:
         os.close(file)
         raise
@@ -131,6 +141,15 @@ def _command_line() -> str:
     """How this process was started, as /proc says it."""
     words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
     return b" ".join(words).decode(errors="replace").strip() or "unknown"
+
+
+def _refuse_shared(path: Path, asked: str, *, to_write: bool) -> None:
+    """Refuse a directory in which others could put files under our names; whoever only reads may read another's."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        raise LedgerForeign(f"{asked}: others can write it; `chmod 700 {path}`, or name another")
+    if to_write and found.st_uid not in {0, os.geteuid()}:
+        raise LedgerForeign(f"{asked}: it belongs to user {found.st_uid}; name one of your own")
 
 
 def _may_come_before_the_ledger(name: str) -> bool:

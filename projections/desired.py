@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from ..domain.drivers import DRIVERS, lower_host
+from ..domain.drivers import driver_of, lower_host
 from ..domain.events import Entity, Event
 from ..domain.objects import KernelObject, Key, Namespace, Route
 from ..domain.values import EndpointId, HostId, NetworkId, SandboxId, SandboxKind, Subnet, family_of
@@ -98,7 +98,7 @@ def _lower_host(views: Views, identity: str) -> list[KernelObject]:
 
 def _lower_network(views: Views, identity: str) -> list[KernelObject]:
     network = views.network(NetworkId(identity))
-    return DRIVERS[network.event.driver].lower_network(network.event) if network else []
+    return driver_of(network.event.driver).lower_network(network.event) if network else []
 
 
 def _lower_sandbox(views: Views, identity: str) -> list[KernelObject]:
@@ -138,7 +138,7 @@ def _lower_endpoint(views: Views, identity: str) -> list[KernelObject]:
         for port in views.ports_of(endpoint.event.endpoint)
         if views.is_published(endpoint.event.endpoint, family_of(port.event.host_address))
     ]
-    driver = DRIVERS[network.event.driver]
+    driver = driver_of(network.event.driver)
     return driver.lower_endpoint(network.event, endpoint.event, joined.event, sandbox.event.kind, ports)
 
 

@@ -5,10 +5,10 @@ Keeps: an object is here from its fault until the host was mended. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..domain.events import DataplaneFaulted, DriftRepaired, HostRebuilt, Recorded
+from ..domain.events import DataplaneFaulted, DriftRepaired, Entity, HostRebuilt, Recorded
 from ..domain.values import HostId, Position
 from .journal import Handlers, Journal
 
@@ -32,6 +32,21 @@ class Faults:
     def owes(self, host: HostId) -> bool:
         """Whether anything of a host is still to be mended."""
         return any(owner == host for owner, _ in self.owed)
+
+    def has(self, fault: DataplaneFaulted) -> bool:
+        """Whether the same is owed already: the same object, and why it could not be made or removed."""
+        owed = self.owed.get((fault.host, fault.key))
+        return owed is not None and (owed.event.verb, owed.event.number, owed.event.message) == (
+            fault.verb,
+            fault.number,
+            fault.message,
+        )
+
+    def of(self, owners: Collection[Entity]) -> Recorded[DataplaneFaulted] | None:
+        """Find something that could not be made for any of these entities."""
+        return next(
+            (owed for owed in self.owed.values() if owed.event.verb == "make" and owed.event.owner in owners), None
+        )
 
     def _faulted(self, position: Position, event: DataplaneFaulted) -> None:
         self._journal.put(self.owed, (event.host, event.key), Recorded(position, event))

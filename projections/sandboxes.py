@@ -18,7 +18,8 @@ from ..domain.events import (
     SandboxDeleted,
     SandboxLost,
 )
-from ..domain.values import EndpointId, Position, SandboxId
+from ..domain.facts import NamespaceIdentity
+from ..domain.values import EndpointId, HostId, Position, SandboxId
 from .journal import Handlers, Journal
 
 
@@ -28,6 +29,7 @@ class Sandboxes:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.sandboxes: dict[SandboxId, Recorded[SandboxCreated]] = {}
+        self.by_namespace: dict[tuple[HostId, NamespaceIdentity], SandboxId] = {}
         self.endpoints: dict[SandboxId, dict[EndpointId, Position]] = {}
         self.gateways: dict[tuple[SandboxId, int], Recorded[GatewayElected]] = {}
         self.handlers: Handlers = {
@@ -42,14 +44,27 @@ class Sandboxes:
 
     def tables(self) -> dict[str, Mapping[Any, object]]:
         """Name everything that this view holds, for its digest."""
-        return {"sandboxes": self.sandboxes, "endpoints": self.endpoints, "gateways": self.gateways}
+        return {
+            "sandboxes": self.sandboxes,
+            "by_namespace": self.by_namespace,
+            "endpoints": self.endpoints,
+            "gateways": self.gateways,
+        }
+
+    def sandbox_in(self, host: HostId, namespace: NamespaceIdentity) -> SandboxId | None:
+        """Find the sandbox whose namespace, which is not ours, is this one."""
+        return self.by_namespace.get((host, namespace))
 
     def _created(self, position: Position, event: SandboxCreated) -> None:
         self._journal.put(self.sandboxes, event.sandbox, Recorded(position, event))
         self._journal.put(self.endpoints, event.sandbox, {})
+        if event.identity is not None:
+            self._journal.put(self.by_namespace, (event.host, event.identity), event.sandbox)
 
     def _ended(self, _: Position, event: SandboxDeleted | SandboxLost) -> None:
-        self._journal.drop(self.sandboxes, event.sandbox)
+        created = self._journal.drop(self.sandboxes, event.sandbox).event
+        if created.identity is not None and self.sandbox_in(created.host, created.identity) == event.sandbox:
+            self._journal.drop(self.by_namespace, (created.host, created.identity))
         left = self._journal.drop(self.endpoints, event.sandbox)
         assert not left, "a sandbox ends after its endpoints have left"
 

@@ -25,6 +25,7 @@ from ..domain.events import (
     Recorded,
     SandboxCreated,
 )
+from ..domain.facts import NamespaceIdentity
 from ..domain.values import NOWHERE, EndpointId, HostId, NetworkId, PoolId, Position, SandboxId
 from .endpoints import Endpoints
 from .faults import Faults
@@ -154,6 +155,10 @@ class Views:
     def sandbox(self, sandbox: SandboxId) -> Recorded[SandboxCreated] | None:
         """Find a sandbox."""
         return self.sandboxes.sandboxes.get(sandbox)
+
+    def sandbox_in(self, host: HostId, namespace: NamespaceIdentity) -> SandboxId | None:
+        """Find the sandbox whose namespace, which is not ours, is this one."""
+        return self.sandboxes.sandbox_in(host, namespace)
 
     def sandbox_of(self, host: HostId, container: str) -> SandboxId | None:
         """Find the sandbox of a container."""

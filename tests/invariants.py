@@ -6,6 +6,7 @@ One method an event type. Each asserts what must hold before the event, and keep
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,7 +47,8 @@ class Invariants:
         """Check one event and take it in."""
         assert record.position == self.position + 1, f"position {record.position} follows {self.position}"
         self.position = record.position
-        check = getattr(self, f"_{type(record.event).__name__}", None)
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(record.event).__name__).lower()
+        check = getattr(self, f"_{name}", None)
         if check is not None:
             try:
                 check(record.event)
@@ -57,7 +59,9 @@ class Invariants:
         """Check what need not hold between the events of one decision."""
         for (sandbox, family), endpoint in self.gateways.items():
             ports = [port for port in self.ports if port.endpoint == endpoint and _family(port.host_address) == family]
-            assert bool(ports) == ((endpoint, family) in self.published), f"gateway of {sandbox}: its ports are published"
+            assert bool(ports) == ((endpoint, family) in self.published), (
+                f"gateway of {sandbox}: its ports are published"
+            )
         for endpoint, family in self.published:
             assert self.gateways[self.joined[endpoint].sandbox, family] == endpoint, "who publishes is the way out"
         for sandbox in self.sandboxes:
@@ -77,33 +81,35 @@ class Invariants:
         assert key not in table, f"{key} is held by {table.get(key)}"
         table[key] = owner
 
-    def _HostRegistered(self, event: ev.HostRegistered) -> None:
+    def _host_registered(self, event: ev.HostRegistered) -> None:
         assert event.host not in self.boots, "a host is registered once"
         self.boots[event.host] = event.boot
 
-    def _HostBooted(self, event: ev.HostBooted) -> None:
+    def _host_booted(self, event: ev.HostBooted) -> None:
         assert event.before == self.boots[event.host] != event.boot
         self.boots[event.host] = event.boot
 
-    def _PoolAllocated(self, event: ev.PoolAllocated) -> None:
+    def _pool_allocated(self, event: ev.PoolAllocated) -> None:
         block = _block(event.subnet)
         for other in self.pools.values():
-            if (other.scope, other.space) == (event.scope, event.space) and _block(other.subnet).version == block.version:
+            if (other.scope, other.space) == (event.scope, event.space) and _block(
+                other.subnet
+            ).version == block.version:
                 assert not _block(other.subnet).overlaps(block), f"overlaps {_block(other.subnet)}"
         self.pools[event.pool] = event
 
-    def _PoolReleased(self, event: ev.PoolReleased) -> None:
+    def _pool_released(self, event: ev.PoolReleased) -> None:
         assert not [key for key in self.addresses if key[0] == event.pool], "an address of it is held"
         del self.pools[event.pool]
 
-    def _AddressAllocated(self, event: ev.AddressAllocated) -> None:
+    def _address_allocated(self, event: ev.AddressAllocated) -> None:
         assert ipaddress.ip_address(event.address) in _block(self.pools[event.pool].subnet)
         self._take(self.addresses, (event.pool, event.address), event.owner)
 
-    def _AddressReleased(self, event: ev.AddressReleased) -> None:
+    def _address_released(self, event: ev.AddressReleased) -> None:
         assert self.addresses.pop((event.pool, event.address)) == event.owner
 
-    def _NetworkCreated(self, event: ev.NetworkCreated) -> None:
+    def _network_created(self, event: ev.NetworkCreated) -> None:
         assert event.network not in self.networks
         for pool in event.pools:
             assert self.addresses[pool.pool, pool.gateway] == ("network", event.network)
@@ -111,7 +117,7 @@ class Invariants:
         self._take(self.devices, (event.host, event.device), event.network)
         self.networks[event.network] = event
 
-    def _NetworkDeleted(self, event: ev.NetworkDeleted) -> None:
+    def _network_deleted(self, event: ev.NetworkDeleted) -> None:
         created = self.networks.pop(event.network)
         assert not [e for e in self.endpoints.values() if e.network == event.network], "it has endpoints"
         assert not [p for p in self.pools.values() if p.network == event.network], "it has pools"
@@ -119,7 +125,7 @@ class Invariants:
         del self.names["network", event.scope, event.name]
         del self.devices[event.host, event.device]
 
-    def _EndpointCreated(self, event: ev.EndpointCreated) -> None:
+    def _endpoint_created(self, event: ev.EndpointCreated) -> None:
         assert event.endpoint not in self.endpoints
         assert event.network in self.networks, "its network is not there"
         families = [pool.subnet.family for pool in self.networks[event.network].pools]
@@ -132,7 +138,7 @@ class Invariants:
         mine = [e for e in self.endpoints.values() if e.network == event.network]
         assert len(mine) <= 1023, "a bridge has 1,023 ports"
 
-    def _EndpointDeleted(self, event: ev.EndpointDeleted) -> None:
+    def _endpoint_deleted(self, event: ev.EndpointDeleted) -> None:
         del self.endpoints[event.endpoint]
         assert event.endpoint not in self.joined, "it is in a sandbox"
         assert not [port for port in self.ports if port.endpoint == event.endpoint], "it holds ports"
@@ -141,7 +147,7 @@ class Invariants:
         del self.macs[event.network, event.mac]
         self.aliases = {alias for alias in self.aliases if alias[0] != event.endpoint}
 
-    def _EndpointJoined(self, event: ev.EndpointJoined) -> None:
+    def _endpoint_joined(self, event: ev.EndpointJoined) -> None:
         assert event.endpoint not in self.joined, "it is in a sandbox already"
         assert self.endpoints[event.endpoint].network == event.network
         assert event.sandbox in self.sandboxes, "the sandbox is not there"
@@ -150,24 +156,24 @@ class Invariants:
         self._take(self.devices, (event.host, event.device), event.endpoint)
         self.joined[event.endpoint] = event
 
-    def _EndpointLeft(self, event: ev.EndpointLeft | ev.EndpointAbandoned) -> None:
+    def _endpoint_left(self, event: ev.EndpointLeft | ev.EndpointAbandoned) -> None:
         joined = self.joined.pop(event.endpoint)
         assert (joined.sandbox, joined.device) == (event.sandbox, event.device)
         del self.devices[event.host, event.device]
         self.gateways = {key: holder for key, holder in self.gateways.items() if holder != event.endpoint}
         self.published = {key for key in self.published if key[0] != event.endpoint}
 
-    _EndpointAbandoned = _EndpointLeft
+    _endpoint_abandoned = _endpoint_left
 
-    def _AliasAdded(self, event: ev.AliasAdded) -> None:
+    def _alias_added(self, event: ev.AliasAdded) -> None:
         assert event.endpoint in self.endpoints, "the endpoint is not there"
         assert (event.endpoint, event.alias) not in self.aliases
         self.aliases.add((event.endpoint, event.alias))
 
-    def _AliasRemoved(self, event: ev.AliasRemoved) -> None:
+    def _alias_removed(self, event: ev.AliasRemoved) -> None:
         self.aliases.remove((event.endpoint, event.alias))
 
-    def _PortBound(self, event: ev.PortBound) -> None:
+    def _port_bound(self, event: ev.PortBound) -> None:
         assert event.endpoint in self.endpoints
         for port in self.ports:
             same = (port.host, port.protocol, port.host_port) == (event.host, event.protocol, event.host_port)
@@ -177,33 +183,33 @@ class Invariants:
                 assert port.host_address != event.host_address, f"held by {port.endpoint}"
         self.ports.append(event)
 
-    def _PortReleased(self, event: ev.PortReleased) -> None:
+    def _port_released(self, event: ev.PortReleased) -> None:
         identity = (event.endpoint, event.protocol, event.host_address, event.host_port)
         mine = [p for p in self.ports if (p.endpoint, p.protocol, p.host_address, p.host_port) == identity]
         assert len(mine) == 1
         self.ports.remove(mine[0])
 
-    def _PortsProgrammed(self, event: ev.PortsProgrammed) -> None:
+    def _ports_programmed(self, event: ev.PortsProgrammed) -> None:
         assert self.gateways[event.sandbox, event.family] == event.endpoint
         assert (event.endpoint, event.family) not in self.published
         self.published.add((event.endpoint, event.family))
 
-    def _PortsRevoked(self, event: ev.PortsRevoked) -> None:
+    def _ports_revoked(self, event: ev.PortsRevoked) -> None:
         self.published.remove((event.endpoint, event.family))
 
-    def _SandboxCreated(self, event: ev.SandboxCreated) -> None:
+    def _sandbox_created(self, event: ev.SandboxCreated) -> None:
         assert event.sandbox not in self.sandboxes
         self._take(self.names, ("container", event.host, event.container), event.sandbox)
         self.sandboxes[event.sandbox] = event
 
-    def _SandboxDeleted(self, event: ev.SandboxDeleted | ev.SandboxLost) -> None:
+    def _sandbox_deleted(self, event: ev.SandboxDeleted | ev.SandboxLost) -> None:
         assert not [join for join in self.joined.values() if join.sandbox == event.sandbox], "endpoints are in it"
         del self.sandboxes[event.sandbox]
         del self.names["container", event.host, event.container]
 
-    _SandboxLost = _SandboxDeleted
+    _sandbox_lost = _sandbox_deleted
 
-    def _GatewayElected(self, event: ev.GatewayElected) -> None:
+    def _gateway_elected(self, event: ev.GatewayElected) -> None:
         joined = self.joined[event.endpoint]
         assert joined.sandbox == event.sandbox, "the gateway is in the sandbox"
         assert self._is_way_out(joined.network, event.family)

@@ -82,6 +82,12 @@ class LinuxDataplane:
         """Read back everything of ours in the host namespace and in the namespaces of these sandboxes."""
         return self._ask(lambda kernel: observe(kernel, places))
 
+    def make_ready(self) -> None:
+        """Have a namespace made that bears no name, and return at once."""
+        kernel = self._kernel
+        if kernel is not None and kernel.spare is None:
+            self._worker.soon("prepare", lambda: prepare_room(kernel))
+
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps, one outcome each, in their order; never raise for what the kernel refuses."""
         run = Run(plan)

@@ -293,12 +293,6 @@ def decode_link(body: bytes) -> Link:
     )
 
 
-def index_of(body: bytes) -> int:
-    """Unpack one link's index alone."""
-    index: int = _LINK.unpack_from(body)[2]
-    return index
-
-
 def decode_links(bodies: Sequence[bytes]) -> list[Link]:
     """Unpack a dump of links."""
     return [decode_link(body) for body in bodies]

@@ -75,6 +75,11 @@ class Worker:
         """Have the thread do something after some time, when nobody waits; for jobs. Of a name only the last counts."""
         self._later[name] = (time.monotonic() + seconds, work)
 
+    def soon(self, name: str, work: Callable[[], object]) -> None:
+        """Have the thread, where there is one, do something next, before that of the same name that was put off."""
+        if self._thread is not None:
+            self._jobs.put(_Job(lambda: self.later(name, 0.0, work)))
+
     def close(self) -> None:
         """End the thread and let go of the namespace; what was put off is not done any more."""
         with self._callers:

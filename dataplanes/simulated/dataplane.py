@@ -75,6 +75,9 @@ class SimulatedDataplane:
         broken: dict[Ground, Key] = {}
         return [self._carry_out(step, plan.places, broken) for step in plan.steps]
 
+    def make_ready(self) -> None:
+        """Do nothing: here nothing takes time."""
+
     def settle(self, timeout_seconds: float) -> bool:  # noqa: ARG002  # the contract's parameter; nothing dies slowly here
         """Answer at once: what is removed here is gone."""
         return True

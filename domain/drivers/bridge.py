@@ -38,6 +38,8 @@ from ..values import (
 PORT_LIMIT_OF_A_BRIDGE = 1023
 """Ports of one Linux bridge (BR_MAX_PORTS, net/bridge/br_private.h, less port 0)."""
 
+DEFAULT_MTU = 1500
+"""What the kernel gives an Ethernet device that nobody gives another; objects say 0 for it."""
 MTU_LEAST = 68
 MTU_MOST = 65535
 
@@ -89,7 +91,7 @@ class BridgeDriver:
         """List what the network itself needs in the host's namespace."""
         options = _read(network.options)
         objects: list[KernelObject] = [
-            Bridge(network.device, network.network, mac_for(network.network), options.mtu),
+            Bridge(network.device, network.network, mac_for(network.network), _mtu(options)),
             ForwardPolicy(network.device, options.icc, network.internal),
         ]
         for pool in network.pools:
@@ -121,7 +123,7 @@ class BridgeDriver:
                 sandbox=sandbox,
                 name=name,
                 mac=endpoint.mac,
-                mtu=options.mtu,
+                mtu=_mtu(options),
                 isolated=not options.icc,
                 up=not delegated,
             )
@@ -157,3 +159,7 @@ def _read(options: Mapping[str, OptionValue]) -> BridgeOptions:
 @functools.lru_cache(maxsize=1024)  # asked for several times with each endpoint
 def _read_items(items: tuple[tuple[str, OptionValue], ...]) -> BridgeOptions:
     return parse_options(BridgeOptions, dict(items), "bridge options")
+
+
+def _mtu(options: BridgeOptions) -> int:
+    return 0 if options.mtu == DEFAULT_MTU else options.mtu

@@ -14,14 +14,17 @@ from ..commands import PoolRequest
 from ..errors import Conflict, Exhausted, Invalid
 from ..events import LOCAL_DEFAULT, NetworkPool
 from ..values import HostId, PoolId, Subnet, family_of, format_address, parse_subnet
-from ..view import View
+from ..view import View, name_of
 from .predefined import predefined_blocks
 
 UNUSABLE: tuple[tuple[Subnet, str], ...] = tuple(
     (parse_subnet(text), why)
     for text, why in (
+        ("0.0.0.0/8", "addresses of this network"),
         ("127.0.0.0/8", "loopback addresses"),
+        ("169.254.0.0/16", "link-local addresses"),
         ("224.0.0.0/4", "multicast addresses"),
+        ("240.0.0.0/4", "reserved addresses"),
         ("::1/128", "the loopback address"),
         ("ff00::/8", "multicast addresses"),
         ("fe80::/10", "link-local addresses"),
@@ -60,11 +63,9 @@ def choose_pools(view: View, requests: Sequence[PoolRequest], host: HostId, aske
             _check_block(subnet, request.family, asked)
             for block, network, position in taken:
                 if block.overlaps(subnet):
-                    holder = view.network(network)
-                    name = holder.event.name if holder else network[:12]
                     raise Conflict(
                         asked,
-                        f"{subnet} overlaps {block} of network {name}",
+                        f"{subnet} overlaps {block} of {name_of(view, ('network', network))}",
                         "choose another block, or leave it out and a free one is chosen",
                         position=position,
                     )
@@ -118,10 +119,9 @@ def _given(view: View, pools: Sequence[NetworkPool], wanted: bytes, asked: str) 
         raise Invalid(asked, f"address {text} is reserved in {pool.subnet}", "take one between its first and its last")
     holder = view.holder(pool.pool, wanted)
     if holder is not None:
-        kind, owner = holder.event.owner
         raise Conflict(
             asked,
-            f"address {text} is held by {kind} {owner[:12]}",
+            f"address {text} is held by {name_of(view, holder.event.owner)}",
             "choose another, or leave it out and a free one is chosen",
             position=holder.position,
         )

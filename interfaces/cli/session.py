@@ -63,13 +63,16 @@ def changing(log: Log, host: Host, author: Author) -> Iterator[Controller]:
     """Open a host to change it; what the last process left undone is made good first."""
     from ...engine.controller import Controller
 
-    with Controller.open(
-        log.directory,
-        dataplane=host.dataplane_name,
-        namespace=host.namespace_path,
-        actor=author.actor,
-        wait_seconds=author.wait,
-    ) as controller:
+    with (
+        _telling_of_interruption(),
+        Controller.open(
+            log.directory,
+            dataplane=host.dataplane_name,
+            namespace=host.namespace_path,
+            actor=author.actor,
+            wait_seconds=author.wait,
+        ) as controller,
+    ):
         if controller.recovery is not None:
             tell_recovery(controller.recovery)
         yield controller
@@ -81,14 +84,17 @@ def mending(log: Log, host: Host, author: Author) -> Iterator[Controller]:
     from ...engine.controller import Controller
 
     ledger_path(log)
-    with Controller.open(
-        log.directory,
-        dataplane=host.dataplane_name,
-        namespace=host.namespace_path,
-        actor=author.actor,
-        wait_seconds=author.wait,
-        recover=False,
-    ) as controller:
+    with (
+        _telling_of_interruption(),
+        Controller.open(
+            log.directory,
+            dataplane=host.dataplane_name,
+            namespace=host.namespace_path,
+            actor=author.actor,
+            wait_seconds=author.wait,
+            recover=False,
+        ) as controller,
+    ):
         yield controller
 
 
@@ -131,6 +137,15 @@ def tell_recovery(recovery: Recovery) -> None:
     note(str(recovery))
     for fault in recovery.faults:
         note(f"warning: {fault}")
+
+
+@contextmanager
+def _telling_of_interruption() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("interrupted: what the log has stands, and the next command makes good what the kernel lacks of it")
+        raise
 
 
 def _check_whole(ledger: Ledger) -> None:

@@ -6,8 +6,11 @@ only if every check held. Knows nothing of: how anything is done; it uses the pu
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,8 +27,13 @@ PORT = 80
 HOST_PORT = 8080
 OUTSIDE = "/run/netns/outside"
 OUTSIDE_NETWORK = ("192.0.2.1", "192.0.2.2")
+LINES_SHOWN = 12
+WIDTH_SHOWN = 160
 INSIDE_FLAG = "NETLEDGER_TOUR_INSIDE"
 UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
+TAMPERED = 31
+"""The exit status of `netledger log verify` when the log does not verify."""
+
 DRIFT_FOUND = 40
 """The exit status of `netledger drift` when there is any."""
 
@@ -56,23 +64,23 @@ class Tour:
         mark = "[green]holds[/]" if holds else "[bold red]FAILS[/]"
         console.print(f"  {mark}  {what}{f'  [dim]{detail}[/]' if detail else ''}")
 
-    def command(self, *words: str, expect: int = 0) -> str:
-        """Run a netledger command in a process of its own, show it and what it prints."""
-        console.print(f"  [bold]$ netledger {' '.join(words)}[/]")
+    def command(self, *words: str, expect: int = 0, lines: int = LINES_SHOWN, state: Path | None = None) -> str:
+        """Run a netledger command in a process of its own; show it and the first and last lines that it prints."""
+        console.print(f"  [bold]$ netledger {shlex.join(words)}[/]")
         done = subprocess.run(
-            [sys.executable, "-m", "netledger", *words, "--state", str(self.state)],
+            [sys.executable, "-m", "netledger", *words, "--state", str(state or self.state)],
             capture_output=True,
             text=True,
             check=False,
             env={**os.environ, "COLUMNS": str(max(console.width - 4, 100))},
         )
-        for line in (done.stdout + done.stderr).splitlines():
+        for line in _shortened((done.stdout + done.stderr).splitlines(), lines):
             console.print(f"    {line}", markup=False, overflow="ignore", crop=False)
         if done.returncode != expect:
             self.check(
                 f"netledger {words[0]} ends with status {expect}", holds=False, detail=f"it was {done.returncode}"
             )
-        return done.stdout
+        return done.stdout + done.stderr
 
 
 def run() -> int:
@@ -82,6 +90,10 @@ def run() -> int:
     console.print(Panel.fit("netledger: one container network, from event to kernel and back", style="bold"))
     why = _why_not_linux()
     if why is None:
+        console.print(
+            "Everything below happens in private network, user and mount namespaces: this machine's own network"
+        )
+        console.print("and firewall are not touched, and nothing is left behind.")
         done = subprocess.run(
             [*UNSHARE, "--", sys.executable, "-m", "netledger", "tour"],
             env={**os.environ, INSIDE_FLAG: "1"},
@@ -109,6 +121,7 @@ def _with_state(dataplane: str) -> int:
             _simulated(tour)
         colour = "red" if tour.failed else "green"
         console.print(f"\n[bold {colour}]{tour.held} checks held, {tour.failed} failed[/]")
+        console.print("Next: `.venv/bin/netledger --help`, README.md, ARCHITECTURE.md")
         return 1 if tour.failed else 0
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -139,7 +152,8 @@ def _build(tour: Tour) -> None:
         endpoint = network.create_endpoint("Endpoint1", ports=[f"{HOST_PORT}:{PORT}/tcp"])
         sandbox = controller.create_sandbox("container1", hostname="test", domainname="docker.io")
         endpoint.join(sandbox)
-        tour.say(f"Endpoint1: {', '.join(endpoint.info().addresses)}, ports {dict(endpoint.info().port_map)}")
+        info = endpoint.info()
+        tour.say(f"Endpoint1: {', '.join(info.addresses)}; {', '.join(info.port_map['80/tcp'])} stand for its 80/tcp")
         second = network.create_endpoint("Endpoint2")
         second.join(controller.create_sandbox("container2"))
         other = controller.create_network("network2", driver="bridge", ipv6=True)
@@ -156,8 +170,8 @@ def _on_linux(tour: Tour) -> None:
     tour.chapter("3. Isolation, with its positive control")
     _check_isolation(tour, facts)
     tour.chapter("4. What happened, in the log")
-    tour.command("log", "show")
-    tour.command("log", "verify")
+    tour.command("log", "show", lines=40)
+    _tamper(tour)
     tour.chapter("5. Delete every kernel object behind netledger's back")
     _wreck(tour, facts)
     output = tour.command("drift", expect=DRIFT_FOUND)
@@ -243,9 +257,31 @@ def _check_isolation(tour: Tour, facts: dict[str, str], *, with_control: bool = 
             check=True,
         )
         answer = ask(*probe)
-        tour.check("control: with network1's policy deleted by hand it does", holds=bool(answer), detail=answer or "")
+        tour.check("control: with network1's policy broken by hand it does", holds=bool(answer), detail=answer or "")
+        tour.say("repair makes the whole table again, in one transaction, where its sets contradict each other:")
         tour.command("repair", "--reason", "the tour deleted a policy")
         tour.check("repaired: it does not any more", holds=ask(*probe) is None)
+
+
+def _tamper(tour: Tour) -> None:
+    """Alter one event in a copy of the log, and see it found."""
+    copy = tour.state.with_name("copy")
+    copy.mkdir(mode=0o700)
+    tour.command("log", "verify")
+    tour.command("log", "backup", str(copy / "ledger.db"))
+    with contextlib.closing(sqlite3.connect(copy / "ledger.db")) as ledger, ledger:
+        (data,) = ledger.execute("SELECT data FROM events WHERE position = 6").fetchone()
+        ledger.execute("UPDATE events SET data = ? WHERE position = 6", (data.replace(b"network1", b"networkX"),))
+    tour.say("in the copy, somebody renames a network in event 6:")
+    output = tour.command("log", "verify", expect=TAMPERED, state=copy)
+    tour.check("verify names the position that was altered", holds="position 6" in output)
+
+
+def _shortened(lines: list[str], most: int) -> list[str]:
+    if len(lines) > most:
+        left_out = len(lines) - most + 1
+        lines = [*lines[: most - 2], f"... {left_out} more lines", lines[-1]]
+    return [line if len(line) <= WIDTH_SHOWN else line[:WIDTH_SHOWN] + " ..." for line in lines]
 
 
 def _wreck(tour: Tour, facts: dict[str, str]) -> None:

@@ -70,14 +70,18 @@ def test_an_endpoint_holds_its_addresses_ports_and_names(desk):
         ),
         (
             {"addresses": ["10.1.0.255"]},
-            "create endpoint 'e': address 10.1.0.255 is reserved in 10.1.0.0/24; "
-            "take one between its first and its last",
+            (
+                "create endpoint 'e': address 10.1.0.255 is reserved in 10.1.0.0/24; "
+                "take one between its first and its last"
+            ),
         ),
         ({"endpoint": "xyz"}, "endpoint id 'xyz': not 64 lower-case hex digits; leave it out and one is made"),
         (
             {"aliases": ("a b",)},
-            "alias name 'a b': not a name of 1 to 255 letters, digits, '_', '.' and '-' "
-            "that begins with a letter or digit",
+            (
+                "alias name 'a b': not a name of 1 to 255 letters, digits, '_', '.' and '-' "
+                "that begins with a letter or digit"
+            ),
         ),
     ],
 )
@@ -117,7 +121,10 @@ def test_an_id_is_held_once(desk):
 def test_a_held_address_names_its_holder(desk):
     """An address of the gateway or of another endpoint is refused with who has it, since when."""
     desk.do(create_network("n1", "10.1.0.0/24"), create_endpoint("n1", "e", addresses=["10.1.0.9"]))
-    for address, holder in (("10.1.0.9", ("endpoint", identifier("n1/e"))), ("10.1.0.1", ("network", identifier("n1")))):
+    for address, holder in (
+        ("10.1.0.9", ("endpoint", identifier("n1/e"))),
+        ("10.1.0.1", ("network", identifier("n1"))),
+    ):
         refusal = desk.refusal(Conflict, create_endpoint("n1", "f", addresses=[address]))
         position = desk.position_of(AddressAllocated, address=parse_address(address))
         assert str(refusal) == (

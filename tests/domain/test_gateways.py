@@ -82,7 +82,7 @@ def test_a_join_that_changes_nothing_elects_nobody(net):
 
 
 def test_ports_follow_the_way_out(net):
-    """Ports are published for the elected endpoint, revoked when another takes over, and published again for the next."""
+    """Ports are published for whoever is elected, revoked when another takes over, and published again later."""
     first = net.do(join("a4/e", "c"))
     assert [(e.endpoint, e.family) for e in first if isinstance(e, PortsProgrammed)] == [(identifier("a4/e"), 4)]
     second = net.do(join("b46/e", "c", priority=1))

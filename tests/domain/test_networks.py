@@ -68,8 +68,10 @@ def test_options_are_read_as_dockers_clients_send_them(desk):
         ({"options": {"mtu": "9"}}, f"create network 'n1': unknown option 'mtu'; {KNOWN}"),
         (
             {"options": {"com.docker.network.bridge.enable_icc": "perhaps"}},
-            "create network 'n1': option com.docker.network.bridge.enable_icc='perhaps' is not a boolean; "
-            "write true or false",
+            (
+                "create network 'n1': option com.docker.network.bridge.enable_icc='perhaps' is not a boolean; "
+                "write true or false"
+            ),
         ),
         (
             {"options": {"com.docker.network.driver.mtu": "-1"}},
@@ -113,7 +115,10 @@ def test_a_network_that_is_ill_described_is_refused(desk, others, message):
 @pytest.mark.parametrize(
     ("pools", "message"),
     [
-        ((pool("10.1.0.0/24", "10.2.0.1"),), "gateway 10.2.0.1 is outside its subnet 10.1.0.0/24; choose one inside it"),
+        (
+            (pool("10.1.0.0/24", "10.2.0.1"),),
+            "gateway 10.2.0.1 is outside its subnet 10.1.0.0/24; choose one inside it",
+        ),
         ((pool("10.1.0.0/24", "10.1.0.0"),), "gateway 10.1.0.0 is reserved in 10.1.0.0/24"),
         ((pool("10.1.0.0/24", "10.1.0.255"),), "gateway 10.1.0.255 is reserved in 10.1.0.0/24"),
         ((pool("10.1.0.0/32"),), "10.1.0.0/32 has no room for a gateway and an endpoint; choose a larger block"),
@@ -286,7 +291,8 @@ def test_a_network_with_endpoints_is_in_use(desk):
     desk.do(create_network("n1"), create_endpoint("n1", "e1"), create_endpoint("n1", "e2"))
     position = desk.position_of(EndpointCreated, name="e1")
     assert str(desk.refusal(InUse, DeleteNetwork(identifier("n1")))) == (
-        f"delete network n1: it has 2 endpoint(s), the first is e1 (position {position}); delete them first, or force it"
+        f"delete network n1: it has 2 endpoint(s), the first is e1 (position {position}); "
+        "delete them first, or force it"
     )
 
 

@@ -119,7 +119,9 @@ def test_a_name_follows_dockers_rule(text):
     assert check_name("network", "a" * 255)
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "sixteen-bytes-xx", "\u00e9" * 8, "a\x00"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "sixteen-bytes-xx", "\u00e9" * 8, "a\x00"]
+)
 def test_an_interface_name_is_what_the_kernel_takes(text):
     """At most 15 bytes, no slash, colon, blank or control character, neither `.` nor `..`."""
     with pytest.raises(Invalid, match=r"not a name of 1 to 15 bytes"):

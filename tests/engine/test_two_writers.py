@@ -139,9 +139,7 @@ SCENARIOS = {
         FREE, [join("n1/e", "c", interface="lan")], [join("n2/g", "c", interface="lan")], [Conflict]
     ),
     "chosen interface": Scenario(FREE, [join("n1/e", "c")], [join("n1/f", "c")], [None]),
-    "way out": Scenario(
-        FREE, [join("n1/e", "c", interface="a")], [join("n2/g", "c", interface="b")], [None]
-    ),
+    "way out": Scenario(FREE, [join("n1/e", "c", interface="a")], [join("n2/g", "c", interface="b")], [None]),
     # leave
     "left twice": Scenario(JOINED, [LeaveEndpoint(E)], [LeaveEndpoint(E)], [Conflict]),
     "leaving endpoint deleted": Scenario(JOINED, [DeleteEndpoint(E, force=True)], [LeaveEndpoint(E)], [NotFound]),
@@ -163,9 +161,7 @@ SCENARIOS = {
     "lost sandbox deleted": Scenario(JOINED, [DeleteSandbox(C, force=True)], [LoseSandbox(C, "gone")], [NotFound]),
     # hosts
     "boot recorded twice": Scenario([], [RecordBoot("boot2")], [RecordBoot("boot2")], [None]),
-    "host registered twice": Scenario(
-        [], [RegisterHost("h2", "m", "b")], [RegisterHost("h2", "m", "b")], [Conflict]
-    ),
+    "host registered twice": Scenario([], [RegisterHost("h2", "m", "b")], [RegisterHost("h2", "m", "b")], [Conflict]),
 }
 
 Writers = tuple[Controller, Controller]
@@ -201,7 +197,7 @@ def succeed(controller: Controller, commands: Sequence[Command]) -> None:
 
 
 def check(*controllers: Controller) -> None:
-    """The log keeps the invariants, and everyone's views are its fold."""
+    """Check that the log keeps the invariants, and that everyone's views are its fold."""
     log = list(controllers[0].history())
     check_log(log)
     scratch = Views()
@@ -382,5 +378,3 @@ def test_an_execution_by_the_machine_names_its_author(writers: Writers) -> None:
     events = [record.event for record in first.history(after=1)]
     assert {(event.actor, event.reason) for event in events} == {("alice", "why not")}
     assert {event.request.partition("#")[0] for event in events} == {"r1/0"}
-
-

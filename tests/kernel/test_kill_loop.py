@@ -1,15 +1,15 @@
-"""Killed at every named point and at random moments, a host loses nothing, holds nothing twice, and needs no more than
-the next start.
+"""Killed at any moment, a host loses nothing, holds nothing twice, and needs no more than the next start.
 
-What is checked at each start is in kill_loop/loop.py; the checkers, kill_loop/log.py and kill_loop/host.py, share no
-code with the engine. A failure tells its seed; NETLEDGER_KILL_SEED repeats it.
+It is killed at every named point (kill_loop/points.py) and at random moments. What is checked at each start is in
+kill_loop/loop.py; the checkers, kill_loop/log.py and kill_loop/host.py, share no code with the engine. A failure tells
+its seed; NETLEDGER_KILL_SEED repeats it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +35,12 @@ def loop(host: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
     """Give a host and a state directory to work and die on."""
     with Loop(host, tmp_path, f"{SEED}/{request.node.name}") as loop:
         yield loop
-    print(f"seed {SEED}, settled within {loop.settled_after:.3f} s, killed", *_in_words(loop.kills), sep="\n    ")
+    told = {"seed": SEED, "kills": json.dumps(loop.kills), "settled_seconds": round(loop.settled_after, 3)}
+    request.node.user_properties.extend(told.items())
 
 
 def test_there_are_at_least_200_kills() -> None:
+    """Each of the tests below fails unless it came to its number."""
     assert DEATHS_A_POINT * len(SIDES) * len(WORKING) + HOSTS * DEATHS_A_HOST >= 200
 
 
@@ -58,12 +60,14 @@ def test_killed_at_a_named_point(loop: Loop, call: str) -> None:
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("call", sorted(AT_THE_START))
 def test_killed_at_the_first_start(loop: Loop, call: str, side: str) -> None:
+    """An empty state directory is made by whoever comes next."""
     assert loop.die_while_starting_at(Point(call, side))
     loop.close()
 
 
 @pytest.mark.parametrize("number", range(HOSTS))
 def test_killed_at_random_moments(loop: Loop, number: int) -> None:
+    """While it works, and while it starts."""
     _die_at_random(loop, random.Random(f"{SEED}/{number}"), DEATHS_A_HOST)
 
 
@@ -71,6 +75,7 @@ def test_killed_at_random_moments(loop: Loop, number: int) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(SOAKED_HOSTS))
 def test_killed_thousands_of_times(loop: Loop, number: int) -> None:
+    """The same, and at named points that are reached late."""
     _die_at_random(loop, random.Random(f"{SEED}/soak/{number}"), DEATHS_A_SOAKED_HOST)
 
 
@@ -90,7 +95,3 @@ def _die_at_random(loop: Loop, chance: random.Random, deaths: int) -> None:
             case _:
                 loop.die_while_working(chance.uniform(0, WORKING_SECONDS))
     loop.close()
-
-
-def _in_words(kills: Counter[str]) -> list[str]:
-    return [f"{count} times {where}" for where, count in sorted(kills.items())]

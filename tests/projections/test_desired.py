@@ -47,7 +47,7 @@ def test_a_network_calls_for_a_bridge_its_addresses_and_rules(desk):
 
 
 def test_options_show_in_the_objects(desk):
-    """Without masquerading there is none; without inter-container communication ports are isolated; internal is both."""
+    """Without masquerading there is none; without communication among containers ports are isolated."""
     desk.do(create_network("n", options={MASQUERADE: False, ICC: False}), create_network("inside", internal=True))
     made = objects(desk)
     assert not any(isinstance(thing, Masquerade) for thing in made)
@@ -66,9 +66,7 @@ def test_a_joined_endpoint_calls_for_its_interface_addresses_routes_and_ports(de
     device = next(event.device for event in desk.do(join("n/e", "c")) if isinstance(event, EndpointJoined))
     sandbox, endpoint = identifier("c"), identifier("n/e")
     assert objects(desk) - before == {
-        VethPair(
-            device, endpoint, f"br-{identifier('n')[:12]}", sandbox, "eth0", mac_for(endpoint), 0, isolated=False
-        ),
+        VethPair(device, endpoint, f"br-{identifier('n')[:12]}", sandbox, "eth0", mac_for(endpoint), 0, isolated=False),
         Address(sandbox, "eth0", parse_address("10.1.0.2"), 24),
         Address(sandbox, "eth0", parse_address("fd01::2"), 64),
         Route(sandbox, "eth0", Subnet(bytes(4), 0), parse_address("10.1.0.1")),

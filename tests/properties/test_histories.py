@@ -143,7 +143,7 @@ def test_an_object_has_one_owner(batches):
 @settings(slow, max_examples=60)
 @given(histories(), st.integers(1, 4))
 def test_batching_makes_no_difference(batches, size):
-    """The same commands in batches of another size give the same events, at the same positions, and the same refusals."""
+    """The same commands in batches of another size give the same events, at the same positions, and refusals."""
     commands = [command for batch in batches for command in batch]
     seen = []
     for step in (len(commands), size):
@@ -154,6 +154,8 @@ def test_batching_makes_no_difference(batches, size):
             told = []
             for start in range(0, len(commands), step):
                 told += [str(result.error) for result in controller.execute(commands[start : start + step])]
-            log = [(record.position, structs.replace(record.event, at=0, request="")) for record in controller.history()]
+            log = [
+                (record.position, structs.replace(record.event, at=0, request="")) for record in controller.history()
+            ]
             seen.append((log, told))
     assert seen[0] == seen[1]

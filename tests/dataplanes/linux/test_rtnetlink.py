@@ -164,7 +164,6 @@ def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated):
     message.encode()
     link = rtnetlink.decode_link(bytes(message.data)[16:])
     assert link == rtnetlink.Link(index, name, "veth", mac, mtu, up, 4, group, alias, 9, 3, isolated)
-    assert rtnetlink.index_of(bytes(message.data)[16:]) == index
 
 
 @pytest.mark.parametrize("data", [b"", b"\x03\0\x01\0", b"\xff\xff\x01\0abcd"])

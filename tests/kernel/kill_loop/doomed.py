@@ -1,4 +1,4 @@
-"""The process that dies: it opens the state directory, says what it found, works, and tells of each thing as it ends."""
+"""The process that dies: it opens the state directory, says what it found, works, and tells of each step's end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 # Loaded before the first fork, so that no child has to.
 import pyroute2
+
 from netledger import Controller
 from netledger.dataplanes.linux import LinuxDataplane, nftables
 from netledger.domain.errors import Refusal
@@ -46,7 +47,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Doom:
-    """How a process is to end: at a point, which `is_early` may be reached while opening; by closing; or as it comes."""
+    """How a process is to end: at a point, which if `is_early` counts from its start; by closing; or as it comes."""
 
     point: Point | None = None
     is_early: bool = False
@@ -58,9 +59,7 @@ class Doom:
         return f"dies {self.point or 'at a random moment'}{', or while opening' if self.is_early else ''}"
 
 
-def live(
-    talk: Connection, state: Path, host: Path, doom: Doom, chance: random.Random
-) -> None:
+def live(talk: Connection, state: Path, host: Path, doom: Doom, chance: random.Random) -> None:
     """Open, tell, wait to be told what there is, and work until death."""
     trap = Trap(doom.point)
     trap.set()
@@ -97,7 +96,9 @@ def _carry_out(controller: Controller, step: list[Operation]) -> Acknowledgement
     for result in results:
         if not isinstance(result.error, Refusal | None):
             raise result.error
-    return Acknowledgement([result.error is None for result in results], [result.error and str(result.error) for result in results])
+    return Acknowledgement(
+        [result.error is None for result in results], [result.error and str(result.error) for result in results]
+    )
 
 
 def _given(controller: Controller, operation: Operation) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,19 @@ SETS = ("bridges", "same", "icc", "internal", "masquerade4", "masquerade6")
 MAPS = ("ports4", "ports6", "ports4_at", "ports6_at")
 TOOL_SECONDS = 30
 Elements = dict[str, set[tuple[Any, ...]]]
+
+
+SETTLE_SECONDS = 3.0
+"""The kernel destroys namespaces in its own time: some 100 ms, on a busy machine more."""
+PAUSE_SECONDS = 0.02
+
+
+def lasting_differences(log: Log, host: Path) -> list[str]:
+    """Compare until there is no difference, or the time to settle is over."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while (found := differences(log, host)) and time.monotonic() < end:
+        time.sleep(PAUSE_SECONDS)
+    return found
 
 
 def differences(log: Log, host: Path) -> list[str]:
@@ -196,9 +210,7 @@ def _firewall(log: Log, kernel: _Kernel) -> list[str]:
     found = {name: set(elements) for name, elements in kernel.elements.items()}
     for name in MAPS:
         at = 1 if name.endswith("_at") else 0
-        found[name] = {
-            (*element[:at], PROTOCOLS[element[at]], *element[at + 1 :]) for element in found.get(name, ())
-        }
+        found[name] = {(*element[:at], PROTOCOLS[element[at]], *element[at + 1 :]) for element in found.get(name, ())}
     return [
         f"firewall: {said}"
         for name in sorted({*wanted, *found})
@@ -244,7 +256,9 @@ def _container_end(log: Log, join: Fields, inside: _Namespace, host: _Namespace)
     said += _compared(f"link-local addresses of {interface}", len(own), int(any(":" in text for text in wanted)))
     said += _compared(f"{interface}'s addresses of its own", link.get("inet6_addr_gen_mode"), "none")
     said += _compared(f"MAC address of {interface}", link["address"], endpoint["mac"].hex(":"))
-    said += _compared(f"other end of {interface}", link.get("link_index"), host.links.get(join["device"], {}).get("ifindex"))
+    said += _compared(
+        f"other end of {interface}", link.get("link_index"), host.links.get(join["device"], {}).get("ifindex")
+    )
     if not inside.is_up(interface):
         said.append(f"{interface} is down")
     return said

@@ -86,7 +86,9 @@ class Log:
             if self.position:
                 last = connection.execute("SELECT chain FROM events WHERE position = ?", (self.position,)).fetchone()
                 if last != (self._chain,):
-                    self.problems.append(f"position {self.position} was in the log and is {'altered' if last else 'lost'}")
+                    self.problems.append(
+                        f"position {self.position} was in the log and is {'altered' if last else 'lost'}"
+                    )
             rows = connection.execute(_EVENTS, (self.position,)).fetchall()
         for position, name, version, names, tags, data, chain in rows:
             fields = json.loads(names)

@@ -20,15 +20,12 @@ from typing import Any, NoReturn, Self
 
 from .child import Child, Silence
 from .doomed import Acknowledgement, Closed, Doom, Opening, live
-from .host import differences
+from .host import lasting_differences
 from .log import Log
 from .points import BEHIND, UNCOMMITTED, Point
 from .program import ATTACHED, Model, Operation, after, copy_of
 
 SEED_VARIABLE = "NETLEDGER_KILL_SEED"
-SETTLE_SECONDS = 3.0
-"""The kernel destroys namespaces in its own time: some 100 ms, on a busy machine more."""
-PAUSE_SECONDS = 0.02
 START_SECONDS = 30.0
 ROUND_SECONDS = 5.0
 """After so long a process that did not come by its point is killed where it is."""
@@ -184,7 +181,9 @@ class Loop:
             if endpoint in self._log.endpoints and _holdings(self._log, endpoint) != given:
                 problems.append(f"endpoint {endpoint} was told {given} and has {_holdings(self._log, endpoint)}")
         if look:
-            problems += self._look()
+            begin = time.monotonic()
+            problems += lasting_differences(self._log, self._host)
+            self.settled_after = max(self.settled_after, time.monotonic() - begin)
         if problems:
             self._fail(problems)
 
@@ -211,16 +210,6 @@ class Loop:
             self._model = later
         self._step, self._died_at, self._was_started = [], None, False
         return problems
-
-    def _look(self) -> list[str]:
-        """Compare the kernel with the log, until they agree or the time is over."""
-        begin = time.monotonic()
-        while problems := differences(self._log, self._host):
-            if time.monotonic() > begin + SETTLE_SECONDS:
-                return problems
-            time.sleep(PAUSE_SECONDS)
-        self.settled_after = max(self.settled_after, time.monotonic() - begin)
-        return []
 
     # --- helpers
 

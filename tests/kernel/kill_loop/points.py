@@ -1,6 +1,7 @@
 """Where a process dies: every named point, and how it is brought to die there.
 
-A point is before or after a call. What is called is patched in the doomed process alone.
+A point is before or after a call. What is called is patched in the doomed process alone; a function that is renamed
+in the engine has to be renamed in the table here.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ QUIET_SECONDS = {"reap": 0.07, "prepare_room": 0.01}
 """What is done when nobody waits, and how long that has to last."""
 
 RARE = frozenset({"make_firewall", "make_sysctls", "remove_firewall", "nft", "reap"})
-"""What is reached by work that takes away more than it makes: when a host's last network goes or its first one comes."""
+"""What is reached by work that takes away more than it makes: when the last network goes or the first one comes."""
 
 MANY = {"netlink batch": 24, "firewall batch": 4} | dict.fromkeys(AT_THE_END | RARE, 1)
 """Out of so many the call that is died at is drawn, where not out of two."""
@@ -201,5 +202,3 @@ class Trap:
                 around(super().unlink)(missing_ok)
 
         importlib.import_module(f"{LINUX}.namespaces").Path = DoomedPath
-
-

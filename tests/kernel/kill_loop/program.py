@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from netledger.domain import commands
-from netledger.domain.values import EndpointId, NetworkId, SandboxId, SandboxKind, parse_address, parse_port, parse_subnet
+from netledger.domain.values import (
+    EndpointId,
+    NetworkId,
+    SandboxId,
+    SandboxKind,
+    parse_address,
+    parse_port,
+    parse_subnet,
+)
 
 if TYPE_CHECKING:
     from netledger import Controller
@@ -241,9 +249,7 @@ class Author:
             addresses = (known.subnets[0].replace(".0/24", f".{200 + chance.randrange(8)}"),)
         aliases = ("web",) if chance.random() < 0.3 else ()
         name = f"end{chance.randrange(NAMES)}"
-        return Operation(
-            verb, self._id(), name, network, ports=tuple(ports), addresses=addresses, aliases=aliases
-        )
+        return Operation(verb, self._id(), name, network, ports=tuple(ports), addresses=addresses, aliases=aliases)
 
     def _create_sandbox(self, model: Model, verb: str) -> Operation:
         number = self._chance.randrange(CONTAINERS + ATTACHED + 1)
@@ -257,7 +263,9 @@ class Author:
     def _join(self, model: Model, verb: str) -> Operation | None:
         if not model.endpoints or not model.sandboxes:
             return None
-        endpoint = self._chance.choice([*(key for key, known in model.endpoints.items() if not known.sandbox), *model.endpoints])
+        endpoint = self._chance.choice(
+            [*(key for key, known in model.endpoints.items() if not known.sandbox), *model.endpoints]
+        )
         return Operation(
             verb, endpoint, other=self._chance.choice(list(model.sandboxes)), priority=self._chance.randrange(3)
         )

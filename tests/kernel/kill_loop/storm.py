@@ -5,7 +5,6 @@ Keeps: an interruption is raised wherever it comes, inside the engine only.
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import signal
@@ -101,4 +100,4 @@ def attach_and_detach(controller: Controller, chance: random.Random) -> None:
 
 
 def _namespace(process: str) -> int:
-    return os.stat(f"/proc/{process}/ns/net").st_ino
+    return Path(f"/proc/{process}/ns/net").stat().st_ino

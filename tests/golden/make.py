@@ -1,0 +1,118 @@
+"""Record a golden log: every event type as this code writes it, and what the views make of it at each position.
+
+Run it, and name the version, when an event gets a new version: `python tests/golden/make.py 2`. A golden log that was
+released is never made again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+from netledger import Controller
+from netledger.dataplanes.contract import Verb
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from netledger.domain.commands import AddAlias, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint, RemoveAlias
+from netledger.domain.events import Event, Recorded
+from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.objects import Bridge
+from netledger.domain.values import SandboxKind
+from netledger.projections.desired import lower_everything
+from netledger.projections.views import Views
+from netledger.replay import rebuild, repair
+from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join, pool
+
+FOLDER = Path(__file__).parent
+MINUTE_NANOSECONDS = 60_000_000_000
+
+
+def record(state: Path) -> None:
+    """Let everything happen once."""
+    kernel, namespaces = SimulatedKernel(), {"/run/netns/blue": NamespaceIdentity("boot1", 7)}
+    with start(state, kernel, "boot1", namespaces) as controller:
+        batches = (
+            [
+                create_network("a", "10.1.0.0/24", "fd01::/64", labels={"team": "blue"}),
+                create_network("b", pool("10.2.0.0/24", "10.2.0.9")),
+                create_network("c", options={"com.docker.network.bridge.name": "golden"}),
+            ],
+            [
+                create_endpoint("a", "web", "8080:80", "53/udp", "127.0.0.1:9090:90", aliases=("www",)),
+                create_endpoint("b", "web", "8081:80", addresses=["10.2.0.7"]),
+                create_endpoint("b", "db"),
+                create_sandbox("one", hostname="one", labels={"a": "b"}),
+                create_sandbox("two", kind=SandboxKind.ATTACHED, path="/run/netns/blue"),
+                create_sandbox("three", kind=SandboxKind.DELEGATED),
+            ],
+            [join("b/web", "one"), join("a/web", "one", priority=1), join("b/db", "two")],
+            [AddAlias(identifier("b/web"), "api"), RemoveAlias(identifier("a/web"), "www")],
+            [LeaveEndpoint(identifier("a/web")), join("a/web", "three")],
+            [DeleteEndpoint(identifier("b/web"), force=True), DeleteSandbox(identifier("three"), force=True)],
+        )
+        for number, commands in enumerate(batches):
+            for result in controller.execute(commands, actor="golden", reason="to be kept", request=f"batch{number}"):
+                result.check()
+        kernel.objects.popitem()
+        repair(controller)
+        kernel.objects.clear()
+        rebuild(controller)
+        past = time.time_ns() - MINUTE_NANOSECONDS
+        with mock.patch("netledger.engine.deciding.time.time_ns", return_value=past):
+            controller.create_network("d", request="d")
+        dataplane = controller._machine.dataplane
+        dataplane._faults = lambda step: 16 * (step.verb is Verb.REMOVE and isinstance(step.object, Bridge))
+        controller.do(DeleteNetwork(identifier("c"), force=True))
+    with start(state, SimulatedKernel(), "boot2", {}) as controller:
+        assert controller.recovery is not None
+
+
+def start(state: Path, kernel: SimulatedKernel, boot: str, namespaces: dict[str, NamespaceIdentity]) -> Controller:
+    """Open the log on a host of that boot."""
+    dataplane = SimulatedDataplane(kernel)
+    dataplane.boot, dataplane.namespaces = boot, namespaces
+    with mock.patch("socket.gethostname", return_value="golden"):
+        return Controller.open(state, dataplane=dataplane, actor="golden")
+
+
+def digests(log: list[Recorded[Event]]) -> list[str]:
+    """Give the views' digest after each event."""
+    views, told = Views(), []
+    for recorded in log:
+        views.fold(recorded.position, recorded.event)
+        told.append(views.digest())
+    return told
+
+
+def objects(log: list[Recorded[Event]]) -> list[str]:
+    """Print what the host calls for after the last event."""
+    views = Views()
+    for recorded in log:
+        views.fold(recorded.position, recorded.event)
+    return sorted(str(made) for made in lower_everything(views, log[0].event.host).values())
+
+
+def main(version: str) -> None:
+    """Write the log and what becomes of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "state"
+        record(state)
+        destination = FOLDER / f"log{version}.db"
+        destination.unlink(missing_ok=True)
+        with Controller.open(state, dataplane="none", read_only=True) as controller:
+            controller.ledger.backup(destination)
+            log = list(controller.history())
+            kept = {
+                "head_hash": controller.ledger.verify().head_hash,
+                "events": [type(recorded.event).__name__ for recorded in log],
+                "digests": digests(log),
+                "objects": objects(log),
+            }
+    (FOLDER / f"log{version}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,67 @@
+"""The Linux dataplane keeps the contract that the simulated one keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netledger.dataplanes.contract import Instance
+from netledger.dataplanes.linux import LinuxDataplane
+from tests.dataplanes.contract_suite import DataplaneContract
+from tests.kernel.linux.conftest import inside, shell
+
+
+class Others:
+    """Somebody else on the host."""
+
+    def __init__(self, host: Path, stack: contextlib.ExitStack) -> None:
+        self.host = host
+        self.stack = stack
+
+    def make_interface(self, name: str) -> None:
+        """Make a bridge without a mark."""
+        shell("ip", "-n", self.host.name, "link", "add", name, "type", "bridge")
+
+    def listen(self, port: int) -> None:
+        """Listen with a socket in the host's namespace."""
+
+        def work() -> socket.socket:
+            made = socket.socket()
+            made.bind(("0.0.0.0", port))
+            made.listen()
+            return made
+
+        self.stack.enter_context(inside(self.host, work))
+
+    def make_namespace(self, name: str) -> str:
+        """Make a namespace as ip-netns(8) does."""
+        path = f"/run/netns/{self.host.name}-{name}"
+        if Path(path).exists():
+            shell("ip", "netns", "delete", Path(path).name)
+        shell("ip", "netns", "add", Path(path).name)
+        return path
+
+    def remove_namespace(self, path: str) -> None:
+        """Delete it."""
+        shell("ip", "netns", "delete", Path(path).name)
+
+
+class TestLinuxDataplane(DataplaneContract):
+    """The Linux dataplane keeps the contract."""
+
+    @pytest.fixture
+    def dataplane(self, host: Path) -> Iterator[LinuxDataplane]:
+        """Give a dataplane on a host of its own."""
+        dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host))
+        yield dataplane
+        dataplane.close()
+
+    @pytest.fixture
+    def others(self, host: Path) -> Iterator[Others]:
+        """Give somebody else on that host."""
+        with contextlib.ExitStack() as stack:
+            yield Others(host, stack)
