@@ -27,7 +27,7 @@ def main() -> int:
 
 def run(name: str, *options: str) -> int:
     """Run one; its name first, for whoever reads along."""
-    print(f"--- {name}", flush=True)
+    print(f"--- {name}", file=sys.stderr, flush=True)
     return int(
         subprocess.run([sys.executable, Path(__file__).with_name(f"{name}.py"), *options], check=False).returncode != 0
     )

@@ -31,11 +31,10 @@ from ..domain.events import (
     Event,
     GatewayElected,
     NetworkCreated,
-    PortsProgrammed,
     Recorded,
     SandboxCreated,
 )
-from ..domain.objects import Namespace, PortForward
+from ..domain.objects import Namespace
 from ..projections.views import Views
 from .results import Result
 
@@ -103,9 +102,6 @@ def _called_for(event: Event, fault: Fault) -> bool:
             return kind == "sandbox" and event.sandbox == identity and isinstance(fault.outcome.step.object, Namespace)
         case EndpointJoined():
             return kind == "endpoint" and event.endpoint == identity
-        case PortsProgrammed():
-            programs = isinstance(fault.outcome.step.object, PortForward)
-            return kind == "endpoint" and event.endpoint == identity and programs
         case GatewayElected():
             return (
                 kind == "sandbox" and event.sandbox == identity and not isinstance(fault.outcome.step.object, Namespace)

@@ -200,6 +200,8 @@ class Invariants:
     def _sandbox_created(self, event: ev.SandboxCreated) -> None:
         assert event.sandbox not in self.sandboxes
         self._take(self.names, ("container", event.host, event.container), event.sandbox)
+        if event.identity is not None:
+            assert event.identity not in [other.identity for other in self.sandboxes.values()], "the namespace is taken"
         self.sandboxes[event.sandbox] = event
 
     def _sandbox_deleted(self, event: ev.SandboxDeleted | ev.SandboxLost) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from hypothesis import strategies as st
 
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import (
     AddAlias,
     Command,
@@ -27,6 +28,7 @@ from netledger.domain.commands import (
     RemoveAlias,
 )
 from netledger.domain.errors import Refusal
+from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.values import (
     AllocationPolicy,
     NetworkId,
@@ -45,6 +47,8 @@ BRIDGE = "com.docker.network.bridge.name"
 ICC = "com.docker.network.bridge.enable_icc"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 MTU = "com.docker.network.driver.mtu"
+NAMESPACES = {f"/run/netns/{name}": NamespaceIdentity("boot", number) for number, name in enumerate(SANDBOXES)}
+"""The namespaces of attached sandboxes, which a simulated dataplane has to know of: see `simulated`."""
 
 
 policies = st.sampled_from(AllocationPolicy)
@@ -80,14 +84,14 @@ ports = st.lists(
         protocol=st.sampled_from([6, 17]),
         port=st.sampled_from([80, 443]),
         host_port=st.sampled_from([0, 0, 8080, 8081]),
-        host_address=st.sampled_from([b"", b"", b"", b"", parse_address("127.0.0.1"), parse_address("::1")]),
+        host_address=st.sampled_from([b"", b"", b"", b"", parse_address("192.0.2.1"), parse_address("2001:db8::1")]),
     ),
     max_size=2,
 ).map(tuple)
 macs = st.sampled_from([b"", b"", b"", parse_mac("02:42:0a:00:00:07")])
 aliases = st.sampled_from(["www", "db"])
 
-kinds = st.sampled_from([SandboxKind.MANAGED, SandboxKind.MANAGED, SandboxKind.DELEGATED])
+kinds = st.sampled_from([SandboxKind.MANAGED, SandboxKind.MANAGED, SandboxKind.ATTACHED, SandboxKind.DELEGATED])
 
 KINDS = [
     *["create endpoint"] * 3,
@@ -96,6 +100,20 @@ KINDS = [
     *["create network", "create sandbox", "add alias", "remove alias"],
     *["delete endpoint", "delete sandbox", "delete network", "lose sandbox"],
 ]
+
+
+def simulated(kernel: SimulatedKernel) -> SimulatedDataplane:
+    """Make a dataplane on which every command that is drawn here can be carried out."""
+    dataplane = SimulatedDataplane(kernel)
+    dataplane.namespaces.update(NAMESPACES)
+    return dataplane
+
+
+def _sandbox(name: str, kind: SandboxKind) -> CreateSandbox:
+    if kind is not SandboxKind.ATTACHED:
+        return CreateSandbox(identifier(name), name, kind)
+    path = f"/run/netns/{name}"
+    return CreateSandbox(identifier(name), name, kind, path, NAMESPACES[path])
 
 
 class Author:
@@ -124,7 +142,7 @@ class Author:
                 command = CreateNetwork(identifier(name), name, "bridge", wanted, internal, draw(options))
             case "create sandbox":
                 name = self._pick(SANDBOXES, absent_from=sandboxes)
-                command = CreateSandbox(identifier(name), name, draw(kinds))
+                command = _sandbox(name, draw(kinds))
             case "create endpoint":
                 command = self._endpoint(self._pick(ENDPOINTS, absent_from=endpoints), self._pick(NETWORKS, networks))
             case "join":
@@ -144,7 +162,9 @@ class Author:
             case "delete sandbox":
                 command = DeleteSandbox(identifier(self._pick(SANDBOXES, sandboxes)), draw(st.booleans()))
             case _:
-                command = LoseSandbox(identifier(self._pick(SANDBOXES, sandboxes)), "gone")
+                known = views.sandboxes.sandboxes.values()
+                others = {each.event.sandbox for each in known if each.event.kind is not SandboxKind.MANAGED}
+                command = LoseSandbox(identifier(self._pick(SANDBOXES, others)), "gone")
         return command
 
     def _endpoint(self, name: str, network: str) -> CreateEndpoint:

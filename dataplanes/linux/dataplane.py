@@ -22,6 +22,7 @@ from .executor import execute
 from .kernel import Kernel
 from .marks import Marks
 from .namespaces import Stranded, boot_id
+from .netlink import is_passing
 from .observer import observe
 from .pairs import reap
 from .rooms import prepare_room
@@ -56,11 +57,13 @@ class LinuxDataplane:
         self._capabilities: Capabilities | None = None
 
     def capabilities(self) -> Capabilities:
-        """Probe, once, what can be made here, and what is missing and why."""
+        """Probe, once unless something passing is in the way, what can be made here, and what is missing and why."""
         if self._capabilities is None:
             try:
                 self._capabilities = self._work(probe.capabilities)
             except OSError as error:
+                if is_passing(error):
+                    return probe.nothing(error)
                 self._capabilities = probe.nothing(error)
         return self._capabilities
 
@@ -102,7 +105,7 @@ class LinuxDataplane:
         if plan.steps:
             try:
                 self._work(work)
-            except (Stranded, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the steps that have ended keep their outcomes
                 run.fail_what_is_left(error)
         return run.outcomes()
 

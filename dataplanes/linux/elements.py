@@ -6,12 +6,13 @@ The names are those of `ruleset.nft`.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from ...domain.objects import ForwardPolicy, KernelObject, Masquerade, PortForward
-from ...domain.values import IPV4_BYTES, format_address
+from ...domain.values import IPV4_BYTES, PROTOCOL_NAMES, format_address
 from .nfnetlink import Element
 
 FirewallElement: TypeAlias = Masquerade | ForwardPolicy | PortForward
@@ -27,6 +28,7 @@ SETS = (BRIDGES, SAME, ICC, INTERNAL, *MASQUERADE.values(), *PORTS.values(), *PO
 _SERVICE = struct.Struct("!B3xH2x")
 """inet_proto . inet_service: each part of a concatenation fills whole registers of four bytes."""
 _PORT = struct.Struct("!H2x")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:@-]+")
 
 
 def elements_of(thing: FirewallElement) -> tuple[Element, ...]:
@@ -50,18 +52,24 @@ def elements_of(thing: FirewallElement) -> tuple[Element, ...]:
 
 def objects_of(elements: Iterable[Element]) -> list[FirewallElement] | None:
     """Lift elements to objects; None when the sets contradict each other, which no transaction of ours leaves."""
+    there = set(elements)
+    found = salvage(there)
+    return found if {element for thing in found for element in elements_of(thing)} == there else None
+
+
+def salvage(elements: Iterable[Element]) -> list[FirewallElement]:
+    """Lift what stands for objects, out of sets that somebody may have altered: one half of a policy is enough."""
     by_set: dict[str, set[bytes]] = {name: set() for name in SETS}
     found: list[FirewallElement] = []
     for element in elements:
-        if element.data:
+        if _is_port_forward(element):
             found.append(_port_forward(element))
-        else:
+        elif not element.data:
             by_set[element.set].add(element.key)
-    bridges, same = by_set[BRIDGES], {key + key for key in by_set[BRIDGES]}
-    if by_set[SAME] != same or not by_set[ICC] <= same or not by_set[INTERNAL] <= bridges:
-        return None
     for family, name in MASQUERADE.items():
-        found += [Masquerade(_text(key), family) for key in by_set[name]]
+        found += [Masquerade(_text(key), family) for key in filter(_is_name, by_set[name])]
+    halves = {key[:INTERFACE_NAME_BYTES] for key in by_set[SAME] if key == key[:INTERFACE_NAME_BYTES] * 2}
+    bridges = filter(_is_name, by_set[BRIDGES] | halves)
     found += [ForwardPolicy(_text(key), key + key in by_set[ICC], key in by_set[INTERNAL]) for key in bridges]
     return found
 
@@ -76,8 +84,13 @@ def contradicting(policy: ForwardPolicy) -> tuple[Element, ...]:
     return tuple(sorted({*elements_of(strictest), *elements_of(loosest)} - set(own)))
 
 
+def has_words(thing: FirewallElement) -> bool:
+    """Whether an object can be said in nft's own language: in a name, `"` ends it there and `*` stands for others."""
+    return isinstance(thing, PortForward) or _PLAIN_NAME.fullmatch(thing.bridge) is not None
+
+
 def in_words(element: Element) -> str:
-    """Write an element in nft's own language."""
+    """Write an element in nft's own language, if its object has words there."""
     if not element.data:
         return " . ".join(
             f'"{_text(element.key[start : start + INTERFACE_NAME_BYTES])}"'
@@ -91,6 +104,19 @@ def in_words(element: Element) -> str:
 def is_element(thing: KernelObject) -> bool:
     """Whether an object lives in the firewall's sets and maps."""
     return isinstance(thing, PortForward | Masquerade | ForwardPolicy)
+
+
+def _is_port_forward(element: Element) -> bool:
+    """Whether an element has the form of a published port's; a map that somebody made anew may hold anything."""
+    for width in (IPV4_BYTES, 16):
+        sizes = {PORTS[width]: _SERVICE.size, PORTS_AT[width]: width + _SERVICE.size}
+        if sizes.get(element.set) == len(element.key):
+            return len(element.data) == width + _PORT.size and _SERVICE.unpack(element.key[-8:])[0] in PROTOCOL_NAMES
+    return False
+
+
+def _is_name(key: bytes) -> bool:
+    return len(key) == INTERFACE_NAME_BYTES and _text(key).encode().ljust(INTERFACE_NAME_BYTES, b"\0") == key
 
 
 def _port_forward(element: Element) -> PortForward:

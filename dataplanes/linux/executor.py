@@ -28,7 +28,7 @@ from ..contract import Status, Verb
 from .hostside import change_elements, make_bridges, make_firewall, remove_bridges, remove_firewall
 from .interiors import furnish
 from .kernel import Kernel
-from .namespaces import drop
+from .namespaces import Stranded, drop
 from .pairs import make_pairs
 from .removal import drop_namespaces, park, strip_devices
 from .rooms import Lost, make_room
@@ -56,10 +56,12 @@ def execute(kernel: Kernel, run: Run) -> bool:
 
 @contextlib.contextmanager
 def _faults(run: Run, numbers: Sequence[int]) -> Iterator[None]:
-    """Make an OSError that the block raises the fault of those of its steps that have not ended."""
+    """Make what the block raises the fault of its steps that have not ended; a stranded thread does no more."""
     try:
         yield
-    except OSError as error:
+    except Stranded:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever these steps bring, the others go on
         for number in numbers:
             run.fail_with(number, error)
 
@@ -163,7 +165,7 @@ def _make_namespaces(run: Run, numbers: Sequence[int]) -> dict[SandboxId, int]:
             if isinstance(before, Namespace) and before.path != wanted.path:
                 drop(before.path)
             room = make_room(run.kernel, wanted.path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             run.fail_with(number, error)
             continue
         run.keep(wanted.sandbox, room)

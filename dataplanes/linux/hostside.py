@@ -6,13 +6,14 @@ Keeps: a link or table without our mark is never changed. Must not know: sandbox
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterable, Sequence
 from typing import cast
 
 from ...domain.objects import Bridge, ForwardPolicy
 from ...domain.values import format_mac
 from ..contract import Status, Step, Verb
-from .elements import FirewallElement, contradicting, elements_of, is_element
+from .elements import FirewallElement, contradicting, elements_of, has_words, is_element
 from .netlink import Message
 from .nfnetlink import Change
 from .nftables import LIBRARY, REMEDY
@@ -22,19 +23,30 @@ from .run import GONE, Run
 
 
 def make_firewall(run: Run, numbers: Sequence[int]) -> None:
-    """Load the skeleton with every element of the plan in one transaction, unless it is there and intact."""
+    """Load the skeleton with every element of the plan in one transaction, unless it is there and intact.
+
+    What is in an altered one and is not the plan's business stays: a plan may name a few networks of many. Elements
+    that nft has no words for come in a transaction after it.
+    """
     if not numbers:
         return
-    elements = run.unblocked(
-        number for number, step in enumerate(run.steps) if step.verb is not Verb.REMOVE and is_element(step.object)
-    )
+    of_plan = [number for number, step in enumerate(run.steps) if is_element(step.object)]
+    wanted = _changes_of(run, run.unblocked(n for n in of_plan if run.steps[n].verb is not Verb.REMOVE))
+    elements = [number for number in wanted if has_words(_element(run, number))]
+    named = {run.steps[number].key for number in of_plan}
     try:
         nftables = run.kernel.nftables
-        if firewall_of(run.kernel) is not None:
+        is_whole, there = firewall_of(run.kernel)
+        if is_whole:
             for number in numbers:
                 run.end(number, Status.ALREADY)
             return
-        run.kernel.skeleton.load(nftables, [cast("FirewallElement", run.steps[number].object) for number in elements])
+        kept = [thing for thing in there if thing.key not in named]
+        said = [thing for thing in kept if has_words(thing)]
+        run.kernel.skeleton.load(nftables, [*said, *(_element(run, number) for number in elements)])
+        unsaid = [Change(element) for thing in kept if not has_words(thing) for element in elements_of(thing)]
+        for failure in run.kernel.netfilter.change(unsaid).failures.values():
+            raise OSError(failure.number, f"an element that was there is lost: {failure}")
     except OSError as error:
         for number in (*numbers, *elements):
             if error.errno is None:
@@ -63,11 +75,11 @@ def change_elements(run: Run, numbers: Sequence[int]) -> None:
     """Add and delete the elements of these steps in one transaction."""
     if not numbers:
         return
-    asked = {number: _changes(run.steps[number]) for number in numbers}
+    asked = _changes_of(run, numbers)
     try:
         verdict = run.kernel.netfilter.change([change for changes in asked.values() for change in changes])
     except OSError as error:
-        for number in numbers:
+        for number in asked:
             run.fail_with(number, error)
         return
     stale: list[Change] = []
@@ -94,6 +106,8 @@ def make_bridges(run: Run, numbers: Iterable[int]) -> None:
     for number in numbers:
         wanted = run.steps[number].object
         assert isinstance(wanted, Bridge)
+        if run.refuse_template(number, wanted.name):
+            continue
         failure = run.kernel.links.exchange([_creation(run, wanted)]).failures.get(0)
         if failure is None:
             # With the default MTU at first: only one that is set later stays when ports come and go.
@@ -171,6 +185,21 @@ def _ask(run: Run, verb: str, **arguments: object) -> None:
         run.kernel.library.link(verb, **arguments)
     except NetlinkError as error:
         raise OSError(error.code, str(error.args[1]) if len(error.args) > 1 else "") from error
+
+
+def _element(run: Run, number: int) -> FirewallElement:
+    return cast("FirewallElement", run.steps[number].object)
+
+
+def _changes_of(run: Run, numbers: Iterable[int]) -> dict[int, list[Change]]:
+    """Lower steps to changes; one whose values fit into no element is a fault."""
+    found: dict[int, list[Change]] = {}
+    for number in numbers:
+        try:
+            found[number] = _changes(run.steps[number])
+        except (struct.error, LookupError, ValueError) as error:
+            run.fail_with(number, error)
+    return found
 
 
 def _changes(step: Step) -> list[Change]:

@@ -12,13 +12,14 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from .netlink import Conversation
 
 CLONE_NEWNET = 0x40000000
-MS_BIND, MNT_DETACH = 4096, 2
+MS_BIND, MNT_DETACH, UMOUNT_NOFOLLOW = 4096, 2, 8
 NS_GET_NSTYPE = 0xB703
 OWN = "/proc/thread-self/ns/net"
 """Of the calling thread; `/proc/self/ns/net` is the process's first thread's."""
@@ -34,6 +35,10 @@ _library.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 class Stranded(Exception):
     """Say that this thread could not return to its namespace; it must end."""
+
+
+class NoNamespace(OSError):
+    """Say that what is at a path is no network namespace."""
 
 
 class Home:
@@ -93,15 +98,15 @@ class Home:
 
 
 def open_namespace(path: str) -> int:
-    """Open the network namespace at a path; OSError ENOENT or EINVAL when there is none."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Open the network namespace at a path; `NoNamespace`, ENOENT or ENOTDIR when there is none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)  # it may be a FIFO or a tty
     try:
         kind = fcntl.ioctl(descriptor, NS_GET_NSTYPE)
     except OSError:
         kind = 0
     if kind != CLONE_NEWNET:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a network namespace", path)
+        raise NoNamespace(errno.EINVAL, "not a network namespace", path)
     return descriptor
 
 
@@ -125,21 +130,31 @@ def reserve(path: str) -> bool:
 
 
 def drop(path: str) -> bool:
-    """Unbind the namespace at a path and remove the file; whether there was anything. Other files stay."""
+    """Unbind the namespace at a path and remove the file; whether there was anything. What is not ours stays.
+
+    A namespace that is no symbolic link is a mount: nothing else gives it a name.
+    """
     try:
+        if Path(path).is_symlink():
+            raise FileExistsError(errno.EEXIST, IN_THE_WAY, path)
         os.close(open_namespace(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        if Path(path).stat().st_size:
-            raise FileExistsError(errno.EEXIST, IN_THE_WAY, path) from None
+    except NoNamespace:
+        pass
     else:
-        if _library.umount2(path.encode(), MNT_DETACH):
+        if _library.umount2(path.encode(), MNT_DETACH | UMOUNT_NOFOLLOW):
             raise _error("umount2", path)
+    check_vacant(path)
     Path(path).unlink()
     return True
+
+
+def check_vacant(path: str) -> None:
+    """Check that a path is an empty file, as `reserve` makes it; FileExistsError when it is anything else."""
+    found = Path(path).lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size:
+        raise FileExistsError(errno.EEXIST, IN_THE_WAY, path)
 
 
 def boot_id() -> str:

@@ -45,6 +45,8 @@ DUMP_TRIES = 8
 PAUSE_SECONDS = 0.004
 """Before the first retry; twice as long before each further one."""
 TRANSIENT = frozenset({errno.EBUSY, errno.EAGAIN, errno.ENOBUFS})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What says something about this process or machine as it is now, and nothing about what was asked for."""
 
 HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -166,7 +168,9 @@ class Conversation:
         """Return the namespace's cookie; 0 where the kernel has none (before 5.14)."""
         try:
             return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.ENOPROTOOPT:
+                raise
             return 0
 
     def close(self) -> None:
@@ -261,6 +265,14 @@ class Conversation:
                         raise OSError(failure.number, str(failure))
                     return bodies, interrupted
                 bodies.append(bytes(body))
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether an error may be gone when it is tried again; the dynamic linker gives its number only in words."""
+    passing = TRANSIENT | EXHAUSTED
+    if error.errno is None:
+        return any(os.strerror(number) in str(error) for number in passing)
+    return error.errno in passing
 
 
 def pack(messages: Sequence[Message], first: int) -> bytes:

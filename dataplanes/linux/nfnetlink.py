@@ -33,6 +33,7 @@ from .netlink import (
 
 NETLINK_NETFILTER = 12
 NFT_SUBSYSTEM = 10 << 8
+GETTABLE = NFT_SUBSYSTEM | 1
 NEWSETELEM, GETSETELEM, DELSETELEM = NFT_SUBSYSTEM | 12, NFT_SUBSYSTEM | 13, NFT_SUBSYSTEM | 14
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 NFPROTO_INET = 1
@@ -169,6 +170,15 @@ class Netfilter:
         failed = {number - first - 1: failure for number, failure in by_sequence.items()}
         aborted = failed.pop(-1, None) or failed.pop(len(messages), None)
         return failed, aborted
+
+
+def check_access() -> None:
+    """Raise what keeps the calling thread from using nf_tables: permission, descriptors, a kernel without it."""
+    conversation = Conversation(NETLINK_NETFILTER)
+    try:
+        conversation.dump(Message(GETTABLE, 0, _FAMILY.pack(NFPROTO_INET, 0, 0)))
+    finally:
+        conversation.close()
 
 
 def pack_transaction(table: bytes, messages: Iterable[Sequence[Change]], first: int) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .elements import FirewallElement, elements_of, in_words
+from .nfnetlink import check_access
 
 LIBRARY = "libnftables.so.1"
 REMEDY = "install libnftables (Debian, Ubuntu: apt install libnftables1; Fedora: dnf install nftables-libs)"
@@ -31,6 +32,9 @@ _ERRORS = {
     "File exists": errno.EEXIST,
     "Device or resource busy": errno.EBUSY,
     "Operation not supported": errno.EOPNOTSUPP,
+    "Too many open files": errno.EMFILE,
+    "Cannot allocate memory": errno.ENOMEM,
+    "No buffer space available": errno.ENOBUFS,
 }
 
 
@@ -40,6 +44,7 @@ class Nftables:
     def __init__(self) -> None:
         """Open the handle; OSError when the library is missing."""
         self._library = _load()
+        check_access()  # without a socket the library ends the process; without permission it prints
         self._handle = self._library.nft_ctx_new(0)
         if not self._handle:
             raise OSError(errno.ENOMEM, "libnftables gave no handle")

@@ -9,16 +9,15 @@ Sandboxes are opened one at a time and not kept: an open socket would keep a nam
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...domain.objects import Address, Bridge, Firewall, KernelObject, Key, Namespace, Route, Sysctl, VethPair
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
-from .elements import SETS, objects_of
+from .elements import SETS, FirewallElement, objects_of, salvage
 from .kernel import Kernel
 from .marks import Marks
-from .netlink import Conversation
+from .netlink import Conversation, is_passing
 from .rooms import Lost, open_room
 from .rtnetlink import (
     LOOPBACK_INDEX,
@@ -55,8 +54,12 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in bridges}))
     objects += configured
     objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
-    with contextlib.suppress(OSError):  # no library, so none of ours can be there
-        objects += firewall_of(kernel) or ()
+    try:
+        is_whole, elements = firewall_of(kernel)
+        objects += [Firewall(), *elements] if is_whole else elements
+    except OSError as error:  # no library, so none of ours can be there
+        if is_passing(error):
+            raise
 
     for sandbox, place in places.items():
         if not place.path:
@@ -73,15 +76,16 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost))
 
 
-def firewall_of(kernel: Kernel) -> list[KernelObject] | None:
-    """Read the firewall; None when its skeleton is not as we made it or its sets contradict each other.
+def firewall_of(kernel: Kernel) -> tuple[bool, list[FirewallElement]]:
+    """Read the firewall: what is in it, and whether its skeleton is as we made it and its sets agree with each other.
 
-    Its elements then do not count either, since making it again is making it whole.
+    What is in one that is not whole counts all the same: making it again keeps it.
     """
-    elements = objects_of(element for name in SETS for element in kernel.netfilter.elements(name))
-    if elements is None or not kernel.skeleton.is_intact(kernel.nftables, kernel.elsewhere):
-        return None
-    return [Firewall(), *elements]
+    found = [element for name in SETS for element in kernel.netfilter.elements(name)]
+    elements = objects_of(found)
+    if elements is None:
+        return False, salvage(found)
+    return kernel.skeleton.is_intact(kernel.nftables, kernel.elsewhere), elements
 
 
 def bridge_of(marks: Marks, link: Link) -> Bridge:
@@ -146,12 +150,7 @@ def _sandbox(
     kernel: Kernel, sandbox: SandboxId, place: Place, hosts: dict[int, Link], names: Mapping[int, str]
 ) -> list[KernelObject]:
     """Read one sandbox's namespace; what it claims of the host ends is taken out of `hosts`."""
-    try:
-        room = open_room(kernel, place)
-    except OSError as error:
-        if error.errno in {errno.EPERM, errno.EACCES}:
-            raise
-        raise Lost(str(error)) from error
+    room = open_room(kernel, place)
     try:
         objects: list[KernelObject] = []
         links = decode_links(room.conversation.dump(list_links()))

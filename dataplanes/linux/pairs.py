@@ -49,6 +49,8 @@ def make_pairs(run: Run, numbers: Iterable[int]) -> list[int]:
     adjusted: list[int] = []
     for number in run.unblocked(numbers):
         pair = _pair(run, number)
+        if run.refuse_template(number, pair.host_name, pair.name):
+            continue
         if pair.bridge not in masters:
             run.fail(number, f"there is no bridge named {pair.bridge}", errno.ENODEV)
             continue

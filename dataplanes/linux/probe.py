@@ -15,7 +15,7 @@ from ...domain.facts import FEATURES, Capabilities, NamespaceIdentity
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .kernel import Kernel, look_up
-from .netlink import Conversation, Message
+from .netlink import EXHAUSTED, Conversation, Message, is_passing
 from .nftables import LIBRARY, REMEDY
 from .rooms import Lost, identity_of, open_room
 from .rtnetlink import (
@@ -42,11 +42,13 @@ SOCKETS = {
 
 
 def capabilities(kernel: Kernel) -> Capabilities:
-    """Try each thing in a throw-away namespace."""
+    """Try each thing in a throw-away namespace; raises what may be otherwise the next time."""
     missing: dict[str, str] = {}
     try:
         kernel.elsewhere(lambda: _try_everything(kernel, missing))
     except OSError as error:
+        if is_passing(error):
+            raise
         return nothing(error)
     return Capabilities(missing)
 
@@ -97,6 +99,8 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
 def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
     def ask(feature: str, message: Message, remedy: str) -> bool:
         failure = conversation.exchange([message]).failures.get(0)
+        if failure is not None and failure.number in EXHAUSTED:
+            raise OSError(failure.number, f"{feature}: {failure}")
         if failure is not None:
             missing[feature] = f"the kernel answers {failure}; {remedy}"
         return failure is None
@@ -116,6 +120,8 @@ def _try(missing: dict[str, str], feature: str, work: Callable[[], None]) -> Non
     try:
         work()
     except OSError as error:
+        if is_passing(error):
+            raise
         if error.errno is None:  # the dynamic linker's
             missing[feature] = f"{LIBRARY} cannot be loaded; {REMEDY}"
         else:
@@ -149,6 +155,8 @@ def _holder_of_port(claim: Claim) -> str:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return _describe_holder(claim.host_port, tables)
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"nobody: this host has no address {format_address(claim.host_address)}"
     return ""
 
 

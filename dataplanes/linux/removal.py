@@ -84,7 +84,7 @@ def drop_namespaces(run: Run, numbers: Sequence[int]) -> None:
         assert isinstance(namespace, Namespace)
         try:
             found = drop(namespace.path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             run.fail_with(number, error)
         else:
             run.end(number, Status.REMOVED if found else Status.ALREADY)

@@ -6,7 +6,6 @@ what is done in it. No room outlives its job: an open descriptor or socket keeps
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ...domain.facts import NamespaceIdentity
 from ...domain.values import SandboxKind
 from ..contract import Place
 from .kernel import Kernel
-from .namespaces import IN_THE_WAY, OWN, bind, boot_id, open_namespace, reserve
+from .namespaces import OWN, NoNamespace, bind, boot_id, check_vacant, open_namespace, reserve
 from .netlink import Conversation
 from .rtnetlink import LOOPBACK_INDEX, get_link_at, set_link
 
@@ -46,38 +45,28 @@ class Room:
 def open_room(kernel: Kernel, place: Place) -> Room:
     """Open a sandbox's namespace; `Lost` when it is not the recorded one, OSError when it cannot be entered."""
     try:
-        descriptor = open_namespace(place.path)
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise
+        room = _room_in(kernel, open_namespace(place.path))
+    except (NoNamespace, FileNotFoundError, NotADirectoryError):
         raise Lost(f"the namespace at {place.path} is gone") from None
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be entered: {error.strerror}", place.path) from error
     try:
-        conversation = kernel.home.converse(descriptor)
+        if place.kind is not SandboxKind.MANAGED and place.identity is not None:
+            _check_identity(room, place.path, place.identity)
     except BaseException:
-        os.close(descriptor)
+        room.close()
         raise
-    room = Room(descriptor, conversation)
-    if place.kind is not SandboxKind.MANAGED and place.identity is not None:
-        found = identity_of(room)
-        if found != place.identity:
-            room.close()
-            raise Lost(
-                f"the namespace at {place.path} was replaced by another one"
-                f" (cookie {found.cookie}, recorded {place.identity.cookie}{_other_boot(found, place.identity)})"
-            )
     return room
 
 
 def make_room(kernel: Kernel, path: str) -> Room:
     """Make a namespace and bind it to a path; a live one that is already there is opened instead."""
-    if not reserve(path):
+    is_reserved = reserve(path)
+    if not is_reserved:
         try:
-            descriptor = open_namespace(path)
-        except OSError:
-            if Path(path).stat().st_size:
-                raise FileExistsError(errno.EEXIST, IN_THE_WAY, path) from None
-        else:
-            return Room(descriptor, kernel.home.converse(descriptor))
+            return _room_in(kernel, open_namespace(path))
+        except (NoNamespace, FileNotFoundError):  # the latter of a link that leads nowhere
+            check_vacant(path)
     room, kernel.spare = kernel.spare, None
     try:
         if room is None:
@@ -86,7 +75,8 @@ def make_room(kernel: Kernel, path: str) -> Room:
     except OSError:
         if room is not None:
             room.close()
-        Path(path).unlink()
+        if is_reserved:
+            Path(path).unlink()
         raise
     return room
 
@@ -106,17 +96,40 @@ def _fresh_room(kernel: Kernel) -> Room:
             os.close(descriptor)
             raise
     second = LOOPBACK_INDEX + 1  # somebody's already where the kernel puts its tunnels into every namespace
-    answers = conversation.exchange([set_link(index=LOOPBACK_INDEX, up=True), get_link_at(second)])
-    room = Room(descriptor, conversation, is_new=True, next_index=second if 1 in answers.failures else 0)
-    if 0 in answers.failures:
+    room = Room(descriptor, conversation, is_new=True)
+    try:
+        answers = conversation.exchange([set_link(index=LOOPBACK_INDEX, up=True), get_link_at(second)])
+        if 0 in answers.failures:
+            raise OSError(answers.failures[0].number, f"loopback: {answers.failures[0]}")
+    except BaseException:
         room.close()
-        raise OSError(answers.failures[0].number, f"loopback: {answers.failures[0]}")
+        raise
+    if 1 in answers.failures:
+        room.next_index = second
     return room
+
+
+def _room_in(kernel: Kernel, descriptor: int) -> Room:
+    """Make a room of an open namespace, whose descriptor it takes."""
+    try:
+        return Room(descriptor, kernel.home.converse(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def identity_of(room: Room) -> NamespaceIdentity:
     """Identify an open namespace: its cookie, or its inode where the kernel has no cookies."""
     return NamespaceIdentity(boot_id(), room.conversation.cookie() or os.fstat(room.descriptor).st_ino)
+
+
+def _check_identity(room: Room, path: str, recorded: NamespaceIdentity) -> None:
+    found = identity_of(room)
+    if found != recorded:
+        raise Lost(
+            f"the namespace at {path} was replaced by another one"
+            f" (cookie {found.cookie}, recorded {recorded.cookie}{_other_boot(found, recorded)})"
+        )
 
 
 def _other_boot(found: NamespaceIdentity, recorded: NamespaceIdentity) -> str:

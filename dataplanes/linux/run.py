@@ -78,8 +78,11 @@ class Run:
         """End a step with what the kernel answered."""
         self.fail(number, str(failure), failure.number)
 
-    def fail_with(self, number: int, error: OSError) -> None:
-        """End a step with what a system call raised."""
+    def fail_with(self, number: int, error: Exception) -> None:
+        """End a step with what was raised: mostly by a system call."""
+        if not isinstance(error, OSError):
+            self.fail(number, f"{type(error).__name__}: {error}")
+            return
         number_of_error = error.errno or 0
         said = error.strerror or os.strerror(number_of_error)
         self.fail(number, f"{error.filename}: {said}" if error.filename else said, number_of_error)
@@ -90,7 +93,14 @@ class Run:
             if isinstance(error, OSError):
                 self.fail_with(number, error)
             else:
-                self.fail(number, f"not known how it ended: {error}")
+                self.fail(number, f"not known how it ended: {type(error).__name__}: {error}")
+
+    def refuse_template(self, number: int, *names: str) -> bool:
+        """End a step that would make a link whose name the kernel takes for a template; whether it does."""
+        name = next((name for name in names if "%" in name), None)
+        if name is not None:
+            self.fail(number, f"{name!r} cannot be a link's name: the kernel takes % for a place to fill", errno.EINVAL)
+        return name is not None
 
     def blocker(self, thing: KernelObject) -> Key | None:
         """Return the key of the failed thing that an object depends on, if any."""

@@ -143,9 +143,11 @@ class Worker:
                 del self._later[name]
             try:
                 work()
-            except Stranded:
+            except Stranded as error:
                 self._is_home = False  # the next job begins with bringing it back
-                _logger.exception("work that was put off failed: %s", name)
+                _logger.warning("work that was put off failed: %s: %s", name, error)
+            except OSError as error:
+                _logger.warning("work that was put off failed: %s: %s", name, error)
             except Exception:
                 _logger.exception("work that was put off failed: %s", name)
         return self._jobs.get()

@@ -85,13 +85,14 @@ def verify(*, log: Log = HERE) -> int:
             )
         elif found.problem is None:
             print(f"{found.events} events are whole; head hash {found.head_hash}")
-        else:
+        elif found.events:
             print(f"{found.events} events are whole; the hash of the last of them is {found.head_hash}")
+        else:
+            print("no event is whole")
         if found.problem is not None:
             where = f"position {found.bad_position} is the first that does not fit: " if found.bad_position else ""
             raise LedgerDamaged(
-                f"verify {ledger_path(log)}: {where}{found.problem}; "
-                "restore a backup, or export what is whole into a new ledger",
+                f"verify {ledger_path(log)}: {where}{found.problem}; restore a backup",
                 found.bad_position or 0,
             )
     return DONE.status

@@ -123,7 +123,7 @@ def everything(world: World) -> Sequence[Command]:
         world.sandbox("c1"),
         world.sandbox("c2"),
         world.sandbox("c3", kind=SandboxKind.DELEGATED, path=""),
-        create_endpoint("n1", "web", "18080:80", "18081:81/udp", "127.0.0.1:18082:82"),
+        create_endpoint("n1", "web", "18080:80", "18081:81/udp", "192.0.2.1:18082:82"),
         create_endpoint("n2", "web", "18083:80"),
         create_endpoint("n2", "db"),
         create_endpoint("n3", "db"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from netledger.domain.commands import AddAlias, DeleteEndpoint, LeaveEndpoint, RemoveAlias
 from netledger.domain.endpoints import INTERFACES_IN_A_SANDBOX, MAC_ATTEMPTS
@@ -75,6 +76,11 @@ def test_an_endpoint_holds_its_addresses_ports_and_names(desk):
                 "take one between its first and its last"
             ),
         ),
+        (
+            {"mac": bytes(6)},
+            "create endpoint 'e': MAC address 00:00:00:00:00:00 is not a unicast one of 6 bytes; leave it out",
+        ),
+        ({"labels": {"a": "\n"}}, "value of label a: '\\n': it has characters that cannot be printed; leave them out"),
         ({"endpoint": "xyz"}, "endpoint id 'xyz': not 64 lower-case hex digits; leave it out and one is made"),
         (
             {"aliases": ("a b",)},
@@ -121,14 +127,11 @@ def test_an_id_is_held_once(desk):
 def test_a_held_address_names_its_holder(desk):
     """An address of the gateway or of another endpoint is refused with who has it, since when."""
     desk.do(create_network("n1", "10.1.0.0/24"), create_endpoint("n1", "e", addresses=["10.1.0.9"]))
-    for address, holder in (
-        ("10.1.0.9", ("endpoint", identifier("n1/e"))),
-        ("10.1.0.1", ("network", identifier("n1"))),
-    ):
+    for address, holder in (("10.1.0.9", "endpoint e"), ("10.1.0.1", "network n1")):
         refusal = desk.refusal(Conflict, create_endpoint("n1", "f", addresses=[address]))
         position = desk.position_of(AddressAllocated, address=parse_address(address))
         assert str(refusal) == (
-            f"create endpoint 'f': address {address} is held by {holder[0]} {holder[1][:12]} (position {position}); "
+            f"create endpoint 'f': address {address} is held by {holder} (position {position}); "
             "choose another, or leave it out and a free one is chosen"
         )
 
@@ -245,8 +248,7 @@ def test_a_joined_endpoint_is_in_use(desk):
     desk.do(create_network("n1"), create_endpoint("n1", "e"), create_sandbox("c"), join("n1/e", "c"))
     position = desk.position_of(EndpointJoined)
     assert str(desk.refusal(InUse, DeleteEndpoint(identifier("n1/e")))) == (
-        f"delete endpoint e: it is in sandbox {identifier('c')[:12]} (position {position}); "
-        "let it leave first, or force it"
+        f"delete endpoint e: it is in the sandbox of container c (position {position}); let it leave first, or force it"
     )
     events = desk.do(DeleteEndpoint(identifier("n1/e"), force=True))
     assert isinstance(events[0], EndpointAbandoned)
@@ -291,7 +293,7 @@ def test_an_endpoint_is_in_one_sandbox(desk):
     position = desk.position_of(EndpointJoined)
     for container in ("c", "d"):
         assert str(desk.refusal(Conflict, join("n1/e", container))) == (
-            f"join endpoint e to container {container}: it is in sandbox {identifier('c')[:12]} already "
+            f"join endpoint e to container {container}: it is in the sandbox of container c already "
             f"(position {position}); let it leave that one first"
         )
 
@@ -301,7 +303,7 @@ def test_leaving_needs_a_sandbox_to_leave(desk):
     desk.do(create_network("n1"), create_endpoint("n1", "e"))
     position = desk.position_of(EndpointCreated)
     assert str(desk.refusal(Conflict, LeaveEndpoint(identifier("n1/e")))) == (
-        f"leave with endpoint e: it is in no sandbox (position {position})"
+        f"leave with endpoint e: it is in no sandbox (position {position}); join it to a sandbox first"
     )
 
 
@@ -321,8 +323,9 @@ def test_an_interface_name_is_held_once_in_its_sandbox(desk, interface):
     """A name that another endpoint has there, or the loopback's, is refused."""
     desk.do(create_network("n1"), create_endpoint("n1", "e"), create_endpoint("n1", "f"), create_sandbox("c"))
     desk.do(join("n1/e", "c"))
+    where = f" (position {desk.position_of(EndpointJoined)})" if interface == "eth0" else ""
     assert str(desk.refusal(Conflict, join("n1/f", "c", interface=interface))) == (
-        f"join endpoint f to container c: interface {interface} is taken in that sandbox; choose another name"
+        f"join endpoint f to container c: interface {interface} is taken in that sandbox{where}; choose another name"
     )
 
 
@@ -336,11 +339,9 @@ def test_a_sandbox_has_so_many_interfaces(desk):
     """When all names are taken the join is refused."""
     desk.do(create_network("n1"), create_endpoint("n1", "e"), create_sandbox("c"), join("n1/e", "c"))
     template = desk.views.joined(identifier("n1/e")).event
-    from msgspec.structs import replace
-
     for number in range(1, INTERFACES_IN_A_SANDBOX):
         other = {"endpoint": f"other{number}", "device": f"device{number}", "interface": f"eth{number}"}
-        desk.fold(replace(template, **other))
+        desk.fold(structs.replace(template, **other))
     desk.do(create_endpoint("n1", "f"))
     assert str(desk.refusal(Exhausted, join("n1/f", "c"))) == (
         "join endpoint f to container c: the sandbox has 1024 interfaces; use another sandbox"
@@ -383,3 +384,27 @@ def test_aliases_are_added_once_and_removed_once(desk):
         f"remove alias 'a': endpoint e does not have it (position {position})"
     )
     assert list(desk.views.aliases_of(identifier("n1/f"))) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"addresses": (b"123",)}, "packed address '313233' has 3 bytes; give 4 or 16"),
+        ({"mac": b"\x01" + bytes(5)}, "MAC address 01:00:00:00:00:00 is not a unicast one of 6 bytes; leave it out"),
+        ({"mac": b"\x02"}, "MAC address 02 is not a unicast one of 6 bytes; leave it out"),
+    ],
+)
+def test_a_command_built_by_hand_is_checked_like_one_that_was_read(desk, changes, message):
+    """Packed values of the wrong length or kind are refused before they get into an event."""
+    desk.do(create_network("n1"))
+    command = structs.replace(create_endpoint("n1", "e"), **changes)
+    assert str(desk.refusal(Invalid, command)) == f"create endpoint 'e': {message}"
+
+
+@pytest.mark.parametrize("priority", [2**31, -(2**31) - 1])
+def test_a_priority_is_a_32_bit_number(desk, priority):
+    """One that no other program could store is refused; the ends of the range are taken."""
+    desk.do(create_network("n1"), create_endpoint("n1", "e"), create_sandbox("c"))
+    refusal = desk.refusal(Invalid, join("n1/e", "c", priority=priority))
+    assert refusal.because == f"priority {priority} is not one from -2147483648 to 2147483647"
+    desk.do(join("n1/e", "c", priority=priority - 1 if priority > 0 else priority + 1))

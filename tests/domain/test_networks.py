@@ -10,6 +10,7 @@ from netledger.domain.events import (
     EndpointAbandoned,
     EndpointCreated,
     EndpointDeleted,
+    EndpointJoined,
     GatewayElected,
     NetworkCreated,
     NetworkDeleted,
@@ -19,7 +20,7 @@ from netledger.domain.events import (
 )
 from netledger.domain.facts import Capabilities
 from netledger.domain.ipam.predefined import IPV4_POOLS, host_ula, predefined_blocks
-from netledger.domain.values import parse_address
+from netledger.domain.values import Subnet, parse_address
 from tests.desk import HOST, create_endpoint, create_network, create_sandbox, identifier, join, pool
 
 KNOWN = (
@@ -99,7 +100,7 @@ def test_options_are_read_as_dockers_clients_send_them(desk):
         ),
         (
             {"options": {"com.docker.network.bridge.name": "a/b"}},
-            "interface name 'a/b': not a name of 1 to 15 bytes without '/', ':' and blanks",
+            "interface name 'a/b': not a name of 1 to 15 letters, digits, '_', '.' and '-'",
         ),
         (
             {"network": "1234"},
@@ -124,6 +125,19 @@ def test_a_network_that_is_ill_described_is_refused(desk, others, message):
         ((pool("10.1.0.0/32"),), "10.1.0.0/32 has no room for a gateway and an endpoint; choose a larger block"),
         ((pool("0.0.0.0/0"),), "0.0.0.0/0 is every address there is; choose a smaller block"),
         ((pool("127.1.0.0/16"),), "127.1.0.0/16 holds loopback addresses (127.0.0.0/8); choose another block"),
+        ((pool("0.1.0.0/16"),), "0.1.0.0/16 holds addresses of this network (0.0.0.0/8); choose another block"),
+        ((pool("169.254.7.0/24"),), "169.254.7.0/24 holds link-local addresses (169.254.0.0/16); choose another block"),
+        ((pool("250.0.0.0/8"),), "250.0.0.0/8 holds reserved addresses (240.0.0.0/4); choose another block"),
+        ((PoolRequest(5),), "unknown address family 5; known: 4, 6"),
+        ((PoolRequest(4, Subnet(b"\x0a", 8)),), "packed address '0a' has 1 bytes; give 4 or 16"),
+        ((PoolRequest(4, Subnet(bytes(4), 33)),), "0.0.0.0/33 has no prefix length from 0 to 32"),
+        ((PoolRequest(4, Subnet(bytes(4), -1)),), "0.0.0.0/-1 has no prefix length from 0 to 32"),
+        (
+            (PoolRequest(4, Subnet(bytes([10, 1, 0, 9]), 24)),),
+            "10.1.0.9/24 has host bits set; give the block's first address",
+        ),
+        ((PoolRequest(4, None, b"abc"),), "packed address '616263' has 3 bytes; give 4 or 16"),
+        ((PoolRequest(4, None, bytes(16)),), "gateway :: is not an IPv4 address"),
         ((pool("224.0.0.0/3"),), "224.0.0.0/3 holds multicast addresses (224.0.0.0/4); choose another block"),
         ((pool("fe80::/64"),), "fe80::/64 holds link-local addresses (fe80::/10); choose another block"),
         (
@@ -192,13 +206,16 @@ def test_an_interface_name_is_held_once(desk):
     desk.do(create_network("n1", options=bridge), create_endpoint("n1", "e"), create_sandbox("c"), join("n1/e", "c"))
     refusal = desk.refusal(Conflict, create_network("n2", options=bridge))
     assert str(refusal) == (
-        f"create network 'n2': interface mybridge is that of network {identifier('n1')[:12]}; "
+        f"create network 'n2': interface mybridge is that of network n1 (position {desk.position_of(NetworkCreated)}); "
         "choose another bridge name"
     )
     device = desk.views.joined(identifier("n1/e")).event.device
     taken = {"com.docker.network.bridge.name": device}
     refusal = desk.refusal(Conflict, create_network("n2", options=taken))
-    assert str(refusal).startswith(f"create network 'n2': interface {device} is that of endpoint ")
+    assert str(refusal) == (
+        f"create network 'n2': interface {device} is that of endpoint e (position {desk.position_of(EndpointJoined)}); "
+        "choose another bridge name"
+    )
 
 
 def test_a_foreign_interface_is_not_taken_over(desk):

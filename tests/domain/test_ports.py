@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from netledger.domain.commands import DeleteEndpoint
-from netledger.domain.errors import Conflict, Exhausted, Invalid
-from netledger.domain.events import PortBound, port_tag
-from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT
-from netledger.domain.values import PortRequest, format_address
+from netledger.domain.errors import Conflict, Exhausted, Invalid, Unimplemented
+from netledger.domain.events import PortBound
+from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT, obstacle_key
+from netledger.domain.values import PortRequest, format_address, parse_address
 from tests.desk import HOST, ORIGIN, create_endpoint, create_network, identifier
 
 BINDING = "com.docker.network.bridge.host_binding_ipv4"
@@ -41,23 +42,50 @@ def test_a_port_is_published_in_each_family(net):
 
 def test_a_port_at_one_address_is_published_there_alone(net):
     """A host address decides the family; a network's default binding is one for IPv4."""
-    assert bound(net.do(create_endpoint("n46", "a", "127.0.0.1:80:80"))) == ["127.0.0.1:80->10.2.0.2:80"]
-    assert bound(net.do(create_endpoint("n46", "b", "[::1]:80:80"))) == ["::1:80->fd02::3:80"]
-    net.do(create_network("bound", "10.4.0.0/16", "fd04::/64", options={BINDING: "127.0.0.1"}))
-    assert bound(net.do(create_endpoint("bound", "c", "83:80"))) == ["127.0.0.1:83->10.4.0.2:80"]
+    assert bound(net.do(create_endpoint("n46", "a", "192.0.2.1:80:80"))) == ["192.0.2.1:80->10.2.0.2:80"]
+    assert bound(net.do(create_endpoint("n46", "b", "[2001:db8::1]:80:80"))) == ["2001:db8::1:80->fd02::3:80"]
+    net.do(create_network("bound", "10.4.0.0/16", "fd04::/64", options={BINDING: "192.0.2.1"}))
+    assert bound(net.do(create_endpoint("bound", "c", "83:80"))) == ["192.0.2.1:83->10.4.0.2:80"]
 
 
 def test_a_port_that_could_stand_nowhere_is_refused(net):
     """A host address of a family that the endpoint lacks, given or by the network's default, is refused."""
-    assert str(net.refusal(Invalid, create_endpoint("n4", "a", "[::1]:80:80"))) == (
-        "create endpoint 'a': port [::1]:80:80/tcp is to be published at an IPv6 address and the endpoint has none of "
-        "IPv6; leave the host address out"
+    assert str(net.refusal(Invalid, create_endpoint("n4", "a", "[2001:db8::1]:80:80"))) == (
+        "create endpoint 'a': port [2001:db8::1]:80:80/tcp is to be published at an IPv6 address "
+        "and the endpoint has none of IPv6; leave the host address out"
     )
-    net.do(create_network("bound6", "fd04::/64", options={BINDING: "127.0.0.1"}))
+    net.do(create_network("bound6", "fd04::/64", options={BINDING: "192.0.2.1"}))
     assert str(net.refusal(Invalid, create_endpoint("bound6", "a", "80"))) == (
-        "create endpoint 'a': network bound6 publishes ports at 127.0.0.1 and the endpoint has no IPv4 address; "
+        "create endpoint 'a': network bound6 publishes ports at 192.0.2.1 and the endpoint has no IPv4 address; "
         "name an IPv6 host address for the port"
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]"])
+def test_a_port_at_the_loopback_is_not_to_be_had_yet(net, host):
+    """It says so, instead of publishing what nobody reaches; so does a network whose default is there."""
+    refusal = net.refusal(Unimplemented, create_endpoint("n46", "a", f"{host}:80:80"))
+    assert str(refusal) == (
+        f"create endpoint 'a': port {host}:80:80/tcp is to be published at {host.strip('[]')}, "
+        "and published ports are not reached through the loopback yet; publish at another address, or at all of them"
+    )
+    net.do(create_network("inner", options={BINDING: "127.0.0.1"}))
+    net.refusal(Unimplemented, create_endpoint("inner", "a", "80"))
+
+
+@pytest.mark.parametrize(
+    ("port", "message"),
+    [
+        (PortRequest(1, 80), "unknown protocol 1; known: 6, 17, 132"),
+        (PortRequest(6, 0), "0 is not a port from 1 to 65535"),
+        (PortRequest(6, 80, 65536), "65536 is not a host port from 1 to 65535, or 0 for any free one"),
+        (PortRequest(6, 80, 80, b"\x01"), "packed address '01' has 1 bytes; give 4 or 16"),
+    ],
+)
+def test_a_port_that_no_text_can_say_is_refused(net, port, message):
+    """Commands that are built by hand are checked like those that were read."""
+    command = structs.replace(create_endpoint("n4", "a"), ports=(port,))
+    assert str(net.refusal(Invalid, command)) == f"create endpoint 'a': {message}"
 
 
 def test_an_internal_network_publishes_nothing(net):
@@ -72,12 +100,12 @@ def test_an_internal_network_publishes_nothing(net):
     ("held", "wanted", "meet"),
     [
         ("8080:80", "8080:80", True),
-        ("127.0.0.1:8080:80", "8080:80", True),
-        ("8080:80", "127.0.0.1:8080:80", True),
-        ("127.0.0.1:8080:80", "127.0.0.1:8080:80", True),
-        ("127.0.0.1:8080:80", "127.0.0.2:8080:80", False),
-        ("127.0.0.1:8080:80", "[::1]:8080:80", False),
-        ("[::]:8080:80", "[::1]:8080:80", True),
+        ("192.0.2.1:8080:80", "8080:80", True),
+        ("8080:80", "192.0.2.1:8080:80", True),
+        ("192.0.2.1:8080:80", "192.0.2.1:8080:80", True),
+        ("192.0.2.1:8080:80", "192.0.2.2:8080:80", False),
+        ("192.0.2.1:8080:80", "[2001:db8::1]:8080:80", False),
+        ("[::]:8080:80", "[2001:db8::1]:8080:80", True),
         ("[::]:8080:80", "0.0.0.0:8080:80", False),
         ("8080:80/udp", "8080:80/tcp", False),
         ("8080:80", "8081:80", False),
@@ -101,29 +129,44 @@ def test_a_conflict_is_told_in_full(net):
     """Address, port, protocol, holder, position and remedy are in the message."""
     net.do(create_endpoint("n4", "a", "8080:80"))
     position = net.position_of(PortBound)
-    assert str(net.refusal(Conflict, create_endpoint("n4", "b", "127.0.0.1:8080:80"))) == (
-        f"create endpoint 'b': port 127.0.0.1:8080/tcp is published by endpoint a (position {position}); "
+    assert str(net.refusal(Conflict, create_endpoint("n4", "b", "192.0.2.1:8080:80"))) == (
+        f"create endpoint 'b': port 192.0.2.1:8080/tcp is published by endpoint a (position {position}); "
         "choose another host port, or delete that endpoint"
     )
 
 
 def test_a_port_asked_for_twice_is_refused(net):
     """One endpoint cannot have the same host port twice at addresses that meet."""
-    assert str(net.refusal(Conflict, create_endpoint("n4", "a", "8080:80", "127.0.0.1:8080:81"))) == (
-        "create endpoint 'a': port 127.0.0.1:8080/tcp is asked for twice"
+    assert str(net.refusal(Conflict, create_endpoint("n4", "a", "8080:80", "192.0.2.1:8080:81"))) == (
+        "create endpoint 'a': port 192.0.2.1:8080/tcp is asked for twice; publish it once, or choose another host port"
     )
-    net.do(create_endpoint("n4", "a", "8080:80", "8080:80/udp", "127.0.0.1:8081:80", "127.0.0.2:8081:80"))
+    net.do(create_endpoint("n4", "a", "8080:80", "8080:80/udp", "192.0.2.1:8081:80", "192.0.2.2:8081:80"))
 
 
 def test_a_port_of_another_process_is_not_taken(net):
     """What the host has bound is named; a chosen port goes round it."""
-    obstacles = {port_tag(HOST, 6, 8080): "nginx (process 7)", port_tag(HOST, 6, EPHEMERAL_FIRST): "ssh (process 9)"}
+    obstacles = {
+        obstacle_key(HOST, 6, bytes(4), 8080): "nginx (process 7)",
+        obstacle_key(HOST, 6, bytes(4), EPHEMERAL_FIRST): "ssh (process 9)",
+    }
     assert str(net.refusal(Conflict, create_endpoint("n4", "a", "8080:80"), obstacles=obstacles)) == (
         "create endpoint 'a': port 0.0.0.0:8080/tcp is held by nginx (process 7); "
         "stop that process, or choose another host port"
     )
     assert bound(net.do(create_endpoint("n4", "a", "80"), obstacles=obstacles)) == [
         f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.1.0.2:80"
+    ]
+
+
+def test_a_port_of_another_process_is_in_the_way_at_its_address_alone(net):
+    """Who holds one address of the host holds no other; a chosen port is free at all that are wanted."""
+    held = obstacle_key(HOST, 6, parse_address("192.0.2.1"), 8080)
+    net.refusal(Conflict, create_endpoint("n4", "a", "192.0.2.1:8080:80"), obstacles={held: "nginx (process 7)"})
+    net.do(create_endpoint("n4", "a", "192.0.2.2:8080:80"), obstacles={held: "nginx (process 7)"})
+    held = obstacle_key(HOST, 6, bytes(16), EPHEMERAL_FIRST)
+    assert bound(net.do(create_endpoint("n46", "b", "80"), obstacles={held: "ssh (process 9)"})) == [
+        f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.2.0.2:80",
+        f":::{EPHEMERAL_FIRST + 1}->fd02::2:80",
     ]
 
 
@@ -183,10 +226,8 @@ def test_when_all_ports_are_taken_it_says_so(net):
 def test_an_endpoint_publishes_so_many_ports_at_most(net):
     """The limit is named, and is not off by one."""
     ports = tuple(PortRequest(6, 80, 1024 + number) for number in range(PORTS_OF_AN_ENDPOINT + 1))
-    from msgspec.structs import replace
-
     command = create_endpoint("n4", "a")
-    assert str(net.refusal(Invalid, replace(command, ports=ports))) == (
+    assert str(net.refusal(Invalid, structs.replace(command, ports=ports))) == (
         "create endpoint 'a': 1025 ports; an endpoint publishes 1024 at most"
     )
-    net.do(replace(command, ports=ports[:-1]))
+    net.do(structs.replace(command, ports=ports[:-1]))

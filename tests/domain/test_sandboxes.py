@@ -50,6 +50,23 @@ def test_a_sandbox_that_is_ill_described_is_refused(desk, container, others):
     desk.refusal(Invalid, create_sandbox(container, **others))
 
 
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"path": "netns/blue"}, "path 'netns/blue' is not absolute; give the whole path, like /run/netns/NAME"),
+        ({"hostname": "-h"}, "hostname '-h': not a name of 253 characters at most"),
+        ({"hostname": "h" * 64}, "not a name of 253 characters at most whose parts between '.' are 1 to 63 letters"),
+        ({"domainname": "d..e"}, "domainname 'd..e': not a name of 253 characters at most"),
+        ({"labels": {"a": "b\n"}}, "it has characters that cannot be printed; leave them out"),
+        ({"labels": {"a": "b" * 4097}}, "it has 4097 bytes; write 4096 at most"),
+        ({"labels": {str(number): "" for number in range(129)}}, "labels: there are 129; give 128 at most"),
+    ],
+)
+def test_what_is_recorded_as_it_is_has_limits(desk, others, message):
+    """Paths are absolute, host names are such, labels are printable and not too many."""
+    assert message in str(desk.refusal(Invalid, create_sandbox("c", **others)))
+
+
 def test_an_attached_sandbox_needs_a_namespace(desk):
     """Without the identity of one at its path it is refused; with it, identity and path are in the event."""
     attached = {"kind": SandboxKind.ATTACHED, "path": "/run/netns/blue"}
@@ -60,6 +77,11 @@ def test_an_attached_sandbox_needs_a_namespace(desk):
     identity = NamespaceIdentity("boot", 7)
     created = desk.do(create_sandbox("c", **attached, identity=identity))[0]
     assert (created.path, created.identity) == ("/run/netns/blue", identity)
+    assert str(desk.refusal(Conflict, create_sandbox("d", **attached, identity=identity))) == (
+        "create sandbox for container 'd': its network namespace is the sandbox of container c (position 1); "
+        "use that one, or delete it first"
+    )
+    desk.do(create_sandbox("d", **attached, identity=NamespaceIdentity("boot", 8)))
 
 
 def test_a_namespace_of_ours_needs_the_capability_to_make_one(desk):
@@ -94,7 +116,7 @@ def test_a_joined_sandbox_is_in_use(full):
     """The refusal counts the endpoints and gives the first one's join."""
     position = full.position_of(EndpointJoined, endpoint=identifier("n1/e"))
     assert str(full.refusal(InUse, DeleteSandbox(identifier("c")))) == (
-        f"delete sandbox of container c: 2 endpoint(s) are in it, the first is {identifier('n1/e')[:12]} "
+        f"delete sandbox of container c: 2 endpoint(s) are in it, the first is endpoint e "
         f"(position {position}); let them leave first, or force it"
     )
 
@@ -113,7 +135,14 @@ def test_force_takes_the_endpoints_out_and_leaves_them(full):
 
 
 def test_a_lost_sandbox_is_left_by_its_endpoints(full):
-    """Its endpoints leave with the evidence as cause, and the sandbox is no more."""
+    """Its endpoints leave with the evidence as cause, and the sandbox is no more; one of ours cannot be lost."""
+    position = full.position_of(SandboxCreated)
+    assert str(full.refusal(Conflict, LoseSandbox(identifier("c"), "namespace gone"))) == (
+        "lose sandbox of container c: its namespace is ours and is made again where it is missing "
+        f"(position {position}); delete it"
+    )
+    full.do(DeleteSandbox(identifier("c"), force=True), create_sandbox("c", kind=SandboxKind.DELEGATED))
+    full.do(join("n1/e", "c"), join("n1/f", "c"))
     events = full.do(LoseSandbox(identifier("c"), "namespace gone"))
     assert [type(event) for event in events] == [EndpointLeft, EndpointLeft, SandboxLost]
     assert {event.cause for event in events[:2]} == {"namespace gone"}

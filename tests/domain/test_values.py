@@ -8,9 +8,12 @@ from netledger.domain.errors import Invalid
 from netledger.domain.values import (
     PortRequest,
     Subnet,
+    check_domain_name,
     check_id,
     check_interface_name,
+    check_labels,
     check_name,
+    check_text,
     format_address,
     format_mac,
     link_local_for,
@@ -21,13 +24,15 @@ from netledger.domain.values import (
     parse_subnet,
 )
 
-REMEDY = "write it like 8080:80/tcp, 127.0.0.1:8080:80 or [::1]:53:53/udp"
+REMEDY = "write it like 8080:80/tcp, 192.0.2.1:8080:80 or [2001:db8::1]:53:53/udp"
 
 
 @pytest.mark.parametrize(
     ("text", "begin", "end"),
     [
         ("10.5.0.0", "no prefix length", "; write it like 10.5.0.0/24"),
+        ("fd00::", "no prefix length", "; write it like fd00::/64"),
+        ("banana", "no prefix length", "; write it like 10.5.0.0/16"),
         ("10.5.0.0/33", "not a CIDR block: ", "; write it like 10.5.0.0/16"),
         ("ten/8", "not a CIDR block: ", "; write it like 10.5.0.0/16"),
         ("10.5.0.9/16", "it has host bits set", "; did you mean 10.5.0.0/16?"),
@@ -86,14 +91,22 @@ def test_a_port_is_read_as_docker_writes_it(text, request_):
     ("text", "message"),
     [
         ("80/icmp", "port '80/icmp': unknown protocol 'icmp'; known: tcp, udp, sctp"),
-        ("0", f"port '0': '0' is not a port number from 1 to 65535; {REMEDY}"),
-        ("65536:80", f"port '65536:80': '65536' is not a port number from 0 to 65535; {REMEDY}"),
-        ("80-90:80-90", f"port '80-90:80-90': '80-90' is not a port number from 1 to 65535; {REMEDY}"),
+        ("0", f"port '0': '0' is not a port from 1 to 65535; {REMEDY}"),
+        ("65536:80", f"port '65536:80': '65536' is not a host port from 1 to 65535, or 0 for any free one; {REMEDY}"),
+        (
+            "80-90:80-90",
+            "port '80-90:80-90': '80-90' is a range, and ranges are not supported yet; publish each port by itself",
+        ),
         ("[::1:80", f"port '[::1:80': the bracket of its IPv6 address is not closed; {REMEDY}"),
         ("[::1]:80", f"port '[::1]:80': a host address without a host port; {REMEDY}"),
-        ("1.2.3:4:80", "address '1.2.3': not an IPv4 or IPv6 address; write it like 10.0.0.7 or fd00::7"),
-        ("", f"port '': '' is not a port number from 1 to 65535; {REMEDY}"),
-        ("\u0661:80", f"port '\u0661:80': '\u0661' is not a port number from 0 to 65535; {REMEDY}"),
+        ("1.2.3:4:80", f"port '1.2.3:4:80': '1.2.3' is not an IPv4 or IPv6 address; {REMEDY}"),
+        ("80:80:80:80", f"port '80:80:80:80': '80' is not an IPv4 or IPv6 address; {REMEDY}"),
+        ("9" * 5000, f"port '{'9' * 5000}': '{'9' * 5000}' is not a port from 1 to 65535; {REMEDY}"),
+        ("", f"port '': '' is not a port from 1 to 65535; {REMEDY}"),
+        (
+            "\u0661:80",
+            f"port '\u0661:80': '\u0661' is not a host port from 1 to 65535, or 0 for any free one; {REMEDY}",
+        ),
     ],
 )
 def test_a_bad_port_is_refused_with_what_is_wrong(text, message):
@@ -120,13 +133,44 @@ def test_a_name_follows_dockers_rule(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "sixteen-bytes-xx", "\u00e9" * 8, "a\x00"]
+    "text", ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "sixteen-bytes-xx", "\u00e9", "a\x00", "eth%d", "eth*"]
 )
-def test_an_interface_name_is_what_the_kernel_takes(text):
-    """At most 15 bytes, no slash, colon, blank or control character, neither `.` nor `..`."""
-    with pytest.raises(Invalid, match=r"not a name of 1 to 15 bytes"):
+def test_an_interface_name_is_plain(text):
+    """At most 15 plain letters, digits, `_`, `.` and `-`: no pattern, no blank, neither `.` nor `..`."""
+    with pytest.raises(Invalid, match=r"not a name of 1 to 15 letters, digits, '_', '.' and '-'$"):
         check_interface_name(text)
     assert check_interface_name("fifteen-bytes-x")
+
+
+def test_text_to_be_recorded_is_printable_and_bounded():
+    """No control character, line separator or lone surrogate; the limit is in bytes and not off by one."""
+    for text in ("a\n", "\x1b[2J", "\ud800", "\u2028", "\u202e"):
+        with pytest.raises(Invalid, match="cannot be printed"):
+            check_text("label", text, 10)
+    with pytest.raises(Invalid, match="it has 11 bytes; write 10 at most"):
+        check_text("label", "a" + "\u00e9" * 5, 10)
+    assert check_text("label", "\u00e9" * 5, 10) == "\u00e9" * 5
+    assert check_text("label", "", 10) == ""
+
+
+def test_labels_are_bounded():
+    """How many there are, how long their keys and their values are."""
+    most = {f"{number:0255}": "v" * 4096 for number in range(128)}
+    assert check_labels(most) == most
+    for labels in (most | {"k": ""}, {"k" * 256: ""}, {"k": "v" * 4097}, {"k": "a\n"}, {"k\n": ""}):
+        with pytest.raises(Invalid):
+            check_labels(labels)
+
+
+@pytest.mark.parametrize(
+    "text", [".", "a.", ".a", "a..b", "-a", "a-", "a b", "a_b", "a" * 64, "a." * 127, "\u00e9", "a\n"]
+)
+def test_a_host_name_follows_rfc_1123(text):
+    """Parts of letters, digits and inner hyphens, 63 characters each and 253 together; or nothing."""
+    with pytest.raises(Invalid, match="hostname"):
+        check_domain_name("hostname", text)
+    for fine in ("", "a", "A-1.example", "a" * 63, "a." * 126 + "a"):
+        assert check_domain_name("hostname", fine) == fine
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))

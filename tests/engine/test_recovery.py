@@ -16,7 +16,7 @@ from netledger.projections.desired import lower_everything
 from netledger.replay import drift
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
 from tests.invariants import check_log
-from tests.strategies import histories
+from tests.strategies import NAMESPACES, histories, simulated
 
 N1, E, C = identifier("n1"), identifier("n1/e"), identifier("c")
 GROUND = [
@@ -36,6 +36,7 @@ class CrashingDataplane(SimulatedDataplane):
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         super().__init__(kernel, faults=self._count)
+        self.namespaces.update(NAMESPACES)
         self.steps_left: int | None = None
 
     def _count(self, _step) -> int:
@@ -57,7 +58,7 @@ def crash(controller: Controller) -> None:
 
 def reopen(state, kernel, **attributes) -> Controller:
     """Start anew on what there is."""
-    dataplane = SimulatedDataplane(kernel)
+    dataplane = simulated(kernel)
     for name, value in attributes.items():
         setattr(dataplane, name, value)
     return Controller.open(state, dataplane=dataplane, synchronous="NORMAL")
@@ -329,6 +330,21 @@ def test_a_reboot_loses_namespaces_that_were_not_ours(state):
             (identifier(f"n1/{name}"), evidence) for name, evidence in lost.items()
         }
         assert {sandbox.container for sandbox in second.sandboxes()} == {"c", "old"}
+        check(second, kernel)
+
+
+def test_no_boot_outlives_a_delegated_namespace(state):
+    """A delegated sandbox whose namespace is not known is lost by a reboot, for it is gone with everything else."""
+    with boot(state, SimulatedKernel(), 1) as first:
+        delegated = [create_sandbox("d", kind=SandboxKind.DELEGATED), create_endpoint("n1", "d"), join("n1/d", "d")]
+        for result in first.execute([*GROUND, *delegated]):
+            result.check()
+    kernel = SimulatedKernel()
+    with boot(state, kernel, 2) as second:
+        lost = [record.event for record in second.history() if isinstance(record.event, SandboxLost)]
+        assert [(event.container, event.evidence) for event in lost] == [
+            ("d", "its namespace is gone: the host has booted anew")
+        ]
         check(second, kernel)
 
 

@@ -28,8 +28,9 @@ from netledger.domain.commands import (
 from netledger.domain.endpoints import device_name
 from netledger.domain.errors import Conflict, Exhausted, InUse, NotFound, Refusal, Unavailable
 from netledger.domain.events import AliasAdded, EndpointJoined, NetworkCreated
+from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.rules import RULES
-from netledger.domain.values import format_address, parse_mac
+from netledger.domain.values import SandboxKind, format_address, parse_mac
 from netledger.engine.machine import APPEND_ATTEMPTS
 from netledger.engine.requests import author
 from netledger.engine.results import Result
@@ -53,6 +54,15 @@ FREE: list[Command] = [
 ]
 JOINED: list[Command] = [*FREE, join("n1/e", "c"), join("n2/g", "c")]
 """`e` is the way out, by its network's name; `g` would be next."""
+
+
+DELEGATED = create_sandbox("x", kind=SandboxKind.DELEGATED)
+
+
+def attached(container: str) -> Command:
+    """Ask for a sandbox in the one namespace that there is."""
+    identity = NamespaceIdentity("boot", 7)
+    return create_sandbox(container, kind=SandboxKind.ATTACHED, path="/run/netns/blue", identity=identity)
 
 
 class Scenario(Struct):
@@ -115,7 +125,7 @@ SCENARIOS = {
     "named port": Scenario(
         NETWORKS,
         [create_endpoint("n1", "e", "8080:80")],
-        [create_endpoint("n2", "e", "127.0.0.1:8080:80", endpoint=F)],
+        [create_endpoint("n2", "e", "192.0.2.1:8080:80", endpoint=F)],
         [Conflict],
     ),
     "chosen port": Scenario(
@@ -157,8 +167,16 @@ SCENARIOS = {
     "sandbox joined by one more, forced": Scenario(JOINED, [join("n1/f", "c")], [DeleteSandbox(C, force=True)], [None]),
     "sandbox left, forced": Scenario(JOINED, [LeaveEndpoint(E)], [DeleteSandbox(C, force=True)], [None]),
     "sandbox deleted twice": Scenario(FREE, [DeleteSandbox(C)], [DeleteSandbox(C)], [NotFound]),
-    "lost sandbox joined": Scenario(FREE, [join("n1/e", "c")], [LoseSandbox(C, "gone")], [None]),
-    "lost sandbox deleted": Scenario(JOINED, [DeleteSandbox(C, force=True)], [LoseSandbox(C, "gone")], [NotFound]),
+    "lost sandbox joined": Scenario(
+        [*FREE, DELEGATED], [join("n1/e", "x")], [LoseSandbox(identifier("x"), "gone")], [None]
+    ),
+    "lost sandbox deleted": Scenario(
+        [*FREE, DELEGATED, join("n1/e", "x")],
+        [DeleteSandbox(identifier("x"), force=True)],
+        [LoseSandbox(identifier("x"), "gone")],
+        [NotFound],
+    ),
+    "namespace": Scenario([], [attached("c")], [attached("d")], [Conflict]),
     # hosts
     "boot recorded twice": Scenario([], [RecordBoot("boot2")], [RecordBoot("boot2")], [None]),
     "host registered twice": Scenario([], [RegisterHost("h2", "m", "b")], [RegisterHost("h2", "m", "b")], [Conflict]),

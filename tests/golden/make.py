@@ -41,7 +41,7 @@ def record(state: Path) -> None:
                 create_network("c", options={"com.docker.network.bridge.name": "golden"}),
             ],
             [
-                create_endpoint("a", "web", "8080:80", "53/udp", "127.0.0.1:9090:90", aliases=("www",)),
+                create_endpoint("a", "web", "8080:80", "53/udp", "192.0.2.1:9090:90", aliases=("www",)),
                 create_endpoint("b", "web", "8081:80", addresses=["10.2.0.7"]),
                 create_endpoint("b", "db"),
                 create_sandbox("one", hostname="one", labels={"a": "b"}),

@@ -18,7 +18,7 @@ from netledger.domain.errors import LedgerBusy, LedgerFull
 from netledger.replay import drift
 
 from .kill_loop.child import Child
-from .kill_loop.host import differences, lasting_differences
+from .kill_loop.host import add_address, differences, lasting_differences
 from .kill_loop.log import Log
 from .kill_loop.program import Author, Model, after
 
@@ -39,6 +39,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_refuses_every_change(host: Path, small: Path) -> None:
     """Refused, a change leaves log, views and kernel alone; the same change works once there is room again."""
+    add_address(host)
     log = Log(small / "state" / "ledger.db")
     author, model = Author(random.Random(0), str(host)), Model()
     with Controller.open(small / "state", dataplane="linux", namespace=str(host)) as controller:
@@ -56,7 +57,7 @@ def test_a_full_disk_refuses_every_change(host: Path, small: Path) -> None:
             assert _listed(controller) == (set(model.networks), set(model.endpoints), set(model.sandboxes))
             assert differences(log, host) == []
             results = controller.execute([operation.command() for operation in step])
-            assert [result.error is None for result in results] == accepted
+            assert [result.error is None for result in results] == accepted, [result.error for result in results]
             model = later
             log.read()
             assert log.problems == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,53 @@ print("done")
 """
 
 
+ON_A_TINY_DISK = """
+import subprocess
+import sys
+from pathlib import Path
+from netledger.domain.errors import LedgerFull
+from netledger.domain.events import AliasAdded
+from netledger.ledger.ledger import Ledger
+
+def use(path):
+    with Ledger.open(path) as ledger:
+        ledger.append([AliasAdded(1, "tester", "r/0#00", "", "h1", "e1", "n1", "a")], (), ledger.head)
+
+refused = 0
+for size in range(28, 132, 4):
+    disk = Path(sys.argv[1]) / str(size)
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k,mode=700", "none", disk], check=True)
+    try:
+        use(disk / "ledger.db")
+    except LedgerFull:
+        refused += 1
+    subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+    use(disk / "ledger.db")
+    with Ledger.open(disk / "ledger.db", read_only=True) as ledger:
+        assert ledger.damage is None and ledger.verify().problem is None, size
+assert 0 < refused < 26, refused
+print("done")
+"""
+
+READING = """
+import os, sys
+from pathlib import Path
+from netledger.domain.errors import LedgerError
+from netledger.ledger.ledger import Ledger
+
+Ledger.open(None).close()  # what it imports may be closed to another user
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+try:
+    with Ledger.open(Path(sys.argv[1]), read_only=True) as ledger:
+        print(ledger.damage, len(list(ledger.read())), ledger.verify().problem)
+except LedgerError as error:
+    print(type(error.__cause__).__name__, error)
+"""
+
+
 def test_a_full_file_refuses_the_append_whole(path: Path, alias: Alias) -> None:
     """When SQLite says full, neither event nor type nor cursor of the append is there; with room it goes through."""
     with Ledger.open(path) as ledger:
@@ -110,6 +159,34 @@ def test_a_full_disk_refuses_the_append_whole(tmp_path: Path, python: Callable[.
         pytest.skip("no user and mount namespaces here")
     output, errors = python(ON_A_SMALL_DISK, tmp_path, prefix=(*IN_A_NAMESPACE, str(tmp_path))).communicate(timeout=60)
     assert (output, errors) == ("done\n", "")
+
+
+def test_a_disk_of_any_size_takes_a_whole_ledger_or_none(
+    tmp_path: Path, python: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """First use on a disk with hardly any room is refused or works; with more room it works, and nothing is broken."""
+    unshare = shutil.which("unshare")
+    probe = unshare and subprocess.run([*IN_A_NAMESPACE, tmp_path, "true"], check=False, capture_output=True)
+    if not probe or probe.returncode:
+        pytest.skip("no user and mount namespaces here")
+    output, errors = python(ON_A_TINY_DISK, tmp_path, prefix=(*IN_A_NAMESPACE, str(tmp_path))).communicate(timeout=60)
+    assert (output, errors) == ("done\n", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_who_may_only_read_reads(alias: Alias, python: Callable[..., subprocess.Popen[str]]) -> None:
+    """A ledger that we cannot write is read where it lies; one that we cannot read says which permission it takes."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "ledger.db"
+        with Ledger.open(path) as ledger:
+            ledger.append([alias(1), alias(2)], (), 0)
+        path.parent.chmod(0o755)
+        path.chmod(0o644)
+        assert python(READING, path).communicate(timeout=30) == ("None 2 None\n", "")
+        path.chmod(0o600)
+        output, _ = python(READING, path).communicate(timeout=30)
+        assert output.startswith("PermissionError open ")
+        assert f"you may not read {path}" in output
 
 
 def test_a_read_only_disk_can_be_read(

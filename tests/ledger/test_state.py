@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netledger.domain.errors import LedgerBusy, LedgerError, LedgerForeign
+from netledger.domain.events import AliasAdded
 from netledger.ledger.ledger import Ledger
 from netledger.ledger.state import StateDirectory
 
@@ -75,11 +76,49 @@ def test_the_lock_says_who_holds_it(tmp_path: Path, python: Callable) -> None:
     assert f"process {process.pid} (" in told
     assert "python" in told
     assert "owns this host's dataplane since 20" in told
-    assert "to serve the socket" in told
+    assert "(serve the socket)" in told
+    assert told.count("attach") == 0
     process.kill()
     process.wait()
     with state.lock(5, "attach"):
         assert state.lock_file.read_text().splitlines()[0] == str(os.getpid())
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.parent / "elsewhere")])
+def test_a_lock_that_is_no_regular_file_is_not_followed(tmp_path: Path, make: Callable) -> None:
+    """A link, a directory or a pipe under its name is somebody else's."""
+    state = StateDirectory.open(tmp_path)
+    make(state.lock_file)
+    with pytest.raises(LedgerForeign, match="not a regular file"):
+        state.lock(0, "test")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    """It says what to do; a link to a directory of our own is followed."""
+    tmp_path.chmod(0o777)
+    for create in (True, False):
+        with pytest.raises(LedgerForeign, match=r"others can write it; `chmod 700"):
+            StateDirectory.open(tmp_path, create=create)
+    tmp_path.chmod(0o755)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    StateDirectory.open(tmp_path / "link")
+
+
+def test_files_are_their_owner_s_alone(tmp_path: Path) -> None:
+    """Ledger, write-ahead log, shared memory, lock and backup are 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        state = StateDirectory.open(tmp_path)
+        with state.lock(0, "test"), Ledger.open(state.ledger) as ledger:
+            ledger.append([AliasAdded(1, "tester", "r/0#00", "", "h1", "e1", "n1", "a")], (), 0)
+            ledger.backup(tmp_path / "copy.db")
+            modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert {"ledger.db", "ledger.db-wal", "ledger.db-shm", "lock", "copy.db"} <= set(modes)
 
 
 def test_the_lock_is_waited_for(tmp_path: Path, python: Callable) -> None:

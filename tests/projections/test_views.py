@@ -23,7 +23,8 @@ from netledger.domain.events import (
     HostRebuilt,
     Recorded,
 )
-from netledger.domain.values import Position
+from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.values import Position, SandboxKind
 from netledger.projections.views import Views
 from tests.desk import HOST, ORIGIN, Desk, create_endpoint, create_network, create_sandbox, identifier, join
 
@@ -39,7 +40,7 @@ def everything_that_can_happen() -> list[Recorded[Event]]:
         create_endpoint("a", "e", "8080:80", "81", aliases=("www",)),
         create_endpoint("b", "e", "82"),
         create_endpoint("b", "f"),
-        create_sandbox("c"),
+        create_sandbox("c", kind=SandboxKind.ATTACHED, path="/run/c", identity=NamespaceIdentity("boot2", 7)),
         create_sandbox("d"),
         join("b/e", "c"),
         join("a/e", "c", priority=1),

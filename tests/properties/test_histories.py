@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from netledger import Controller
-from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from netledger.dataplanes.simulated import SimulatedKernel
 from netledger.domain.events import Event, Recorded
 from netledger.projections.desired import entities, lower, lower_everything
 from netledger.projections.views import Views
 from netledger.replay import drift
 from tests.invariants import check_log
-from tests.strategies import everything_deleted, histories
+from tests.strategies import everything_deleted, histories, simulated
 
 LASTING = {("networks", "hosts"), ("networks", "boots"), ("ports", "last chosen")}
 """The tables that keep something when everything is deleted: the host, and where the choice of ports goes on."""
@@ -53,7 +53,7 @@ def history_of(batches) -> list[Recorded[Event]]:
 def test_kernel_views_and_log_agree_after_every_batch(batches):
     """The kernel holds the full lowering, the views are the fold of the log, the log keeps the invariants."""
     kernel = SimulatedKernel()
-    with Controller.open(dataplane=SimulatedDataplane(kernel)) as controller:
+    with Controller.open(dataplane=simulated(kernel)) as controller:
         scratch = Views()
         for batch in batches:
             controller.execute(batch)
@@ -73,7 +73,7 @@ def test_kernel_views_and_log_agree_after_every_batch(batches):
 def test_what_is_deleted_leaves_nothing(batches):
     """When everything is deleted every table is empty, but for what lasts, and so is the kernel."""
     kernel = SimulatedKernel()
-    with Controller.open(dataplane=SimulatedDataplane(kernel)) as controller:
+    with Controller.open(dataplane=simulated(kernel)) as controller:
         for batch in batches:
             controller.execute(batch)
         controller.execute(everything_deleted())

@@ -23,7 +23,7 @@ from netledger.projections.desired import lower_everything
 from netledger.replay import drift, rebuild, repair
 from tests.desk import create_endpoint, create_sandbox, identifier, join
 from tests.invariants import check_log
-from tests.strategies import histories
+from tests.strategies import histories, simulated
 
 
 def first(kernel, kind):
@@ -182,7 +182,7 @@ def test_a_reader_may_look_and_not_mend(tmp_path, kernel, mend):
 def test_any_damage_is_mended_in_one_go(batches, data):
     """Whatever objects are taken away behind the log's back, one repair brings all of them back."""
     kernel = SimulatedKernel()
-    with Controller.open(dataplane=SimulatedDataplane(kernel)) as controller:
+    with Controller.open(dataplane=simulated(kernel)) as controller:
         for batch in batches:
             controller.execute(batch)
         wanted = dict(kernel.objects)

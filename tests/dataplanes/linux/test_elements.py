@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netledger.dataplanes.linux.elements import SETS, contradicting, elements_of, in_words, objects_of
+from netledger.dataplanes.linux.elements import (
+    SETS,
+    contradicting,
+    elements_of,
+    has_words,
+    in_words,
+    objects_of,
+    salvage,
+)
+from netledger.dataplanes.linux.nfnetlink import Element
 from netledger.dataplanes.linux.nftables import skeleton_text
 from netledger.domain.objects import ForwardPolicy, Masquerade, PortForward
 
@@ -61,7 +71,30 @@ def test_sets_that_contradict_each_other():
     own = elements_of(ForwardPolicy("br0", icc=True, internal=True))
     assert objects_of(own) is not None
     for left_out in own[:2]:
-        assert objects_of(element for element in own if element is not left_out) is None
+        rest = [element for element in own if element is not left_out]
+        assert objects_of(rest) is None
+        assert salvage(rest) == [ForwardPolicy("br0", icc=True, internal=True)]
+
+
+def test_what_stands_for_nothing():
+    """An element of another form, as of a map that somebody made anew, or of an unknown protocol, is no object."""
+    strange = [
+        Element("ports4", b"\0\1", b"\1\2\3\4"),
+        Element("ports4", b"\1\0\0\0\0\1\0\0", b"\1\2\3\4\0\1\0\0"),
+        Element("bridges", b"\xff".ljust(16, b"\0")),
+        Element("icc", b"nonsense".ljust(16, b"\0") * 2),
+    ]
+    assert salvage(strange) == []
+    assert objects_of(strange) is None
+
+
+@pytest.mark.parametrize(
+    "name", ['a"b', "br*", "br0;", "{br0}", "a\\", "br\N{LATIN SMALL LETTER U WITH DIAERESIS}", "a b", "$a"]
+)
+def test_names_that_nft_would_misread(name):
+    """They are not said in its language."""
+    assert not has_words(Masquerade(name, 4))
+    assert has_words(Masquerade("br-0.1_a", 4))
 
 
 def test_in_words():

@@ -74,6 +74,18 @@ def test_what_is_put_off_is_done_when_nobody_waits(worker):
     assert worker.run(lambda: 7) == 7
 
 
+def test_what_the_kernel_refuses_later_is_one_line_in_the_log(worker, caplog):
+    """Without a trace: there is nothing to mend in the program."""
+
+    def refused():
+        raise PermissionError(1, "Operation not permitted")
+
+    worker.run(lambda: worker.later("reap", 0, refused))
+    time.sleep(0.1)
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("WARNING", None)]
+    assert "reap: [Errno 1] Operation not permitted" in caplog.text
+
+
 def test_a_stranded_thread_is_replaced(worker):
     """Its job raises, and another thread does the next."""
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from netledger.domain import errors
+from netledger.domain.events import HostBooted
+from netledger.domain.values import HostId
 from netledger.interfaces.cli import application
 from netledger.interfaces.cli.exits import BUG, EXITS, LEDGER, UsageError, exit_of
+from netledger.ledger.ledger import Ledger
 
 ROOT = Path(__file__).parents[3]
 DOCS = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -167,14 +170,18 @@ def test_faults_while_taking_back_are_told_one_a_line(cli, monkeypatch: pytest.M
     assert (answer.status, answer.err) == (20, "error: bridge/br0: no\nerror: disk\n")
 
 
-def test_no_control_sequence_of_a_caller_reaches_the_terminal(made) -> None:
-    """A reason or an actor with escape codes and line breaks is written out."""
-    made("network", "create", "n", "--reason", "\x1b[31mred\nline\x9b", "--actor", "eve\r")
+def test_no_control_sequence_of_another_writer_reaches_the_terminal(made, cli, state: Path) -> None:
+    """A reason or an actor with escape codes and line breaks is refused, and written out where it is in the log."""
+    assert cli("network", "create", "n", "--actor", "eve\r").status == 3
+    made("network create n")
+    with Ledger.open(state / "ledger.db") as ledger:
+        said = HostBooted(1, "eve\r", "r/0#", "\x1b[31mred\nline\x9b", HostId("h"), boot="b", before="")
+        ledger.append([said], (), ledger.head)
     shown = made("log show").out
     assert r"\x1b[31mred\nline\x9b" in shown
     assert r"eve\r" in shown
     assert "\x1b" not in shown
-    assert len(shown.splitlines()) == 4
+    assert len(shown.splitlines()) == 5
 
 
 def test_no_color_without_a_terminal(made) -> None:

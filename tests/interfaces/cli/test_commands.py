@@ -57,13 +57,13 @@ def test_an_endpoint_joins_and_leaves_a_sandbox(made) -> None:
     """Addresses, ports and aliases as asked; where it is joined; then it is out again and everything is gone."""
     made("network create n --subnet 10.0.0.0/24")
     made("sandbox create c1")
-    asked = "--ip 10.0.0.7 --mac 02:42:00:00:00:01 -p 8080:80 -p 127.0.0.1:53:53/udp --alias www --label a=b"
+    asked = "--ip 10.0.0.7 --mac 02:42:00:00:00:01 -p 8080:80 -p 192.0.2.1:53:53/udp --alias www --label a=b"
     made(f"endpoint create n web {asked}")
     assert made("endpoint join web c1 --priority 5 --interface wan0").out == ""
     info = made("endpoint inspect web --json").json
     assert info["addresses"] == ["10.0.0.7/24"]
     assert info["mac"] == "02:42:00:00:00:01"
-    assert info["port_map"] == {"80/tcp": ["0.0.0.0:8080"], "53/udp": ["127.0.0.1:53"]}
+    assert info["port_map"] == {"80/tcp": ["0.0.0.0:8080"], "53/udp": ["192.0.2.1:53"]}
     assert (info["aliases"], info["interface"], info["published"]) == (["www"], "wan0", True)
     sandbox = made("sandbox inspect c1 --json").json
     assert sandbox["gateways"] == {"ipv4": info["id"]}
@@ -71,7 +71,7 @@ def test_an_endpoint_joins_and_leaves_a_sandbox(made) -> None:
     assert f"web ({info['id'][:12]})" in made("network inspect n").out
     _, row = made("endpoint ls --network n").out.splitlines()
     assert row.split() == [
-        *(info["id"][:12], "n", "web", "10.0.0.7/24", "0.0.0.0:8080->80/tcp,", "127.0.0.1:53->53/udp"),
+        *(info["id"][:12], "n", "web", "10.0.0.7/24", "0.0.0.0:8080->80/tcp,", "192.0.2.1:53->53/udp"),
         sandbox["id"][:12],
     ]
     assert "port_map      0.0.0.0:8080->80/tcp\n" in made("endpoint inspect web").out
@@ -136,7 +136,7 @@ def test_a_repeated_request_changes_nothing_and_answers_the_same(made, cli) -> N
     assert made(f"network rm {first.out.strip()} --request r2") == made(f"network rm {first.out.strip()} --request r2")
     other = cli("network create other --request r1 --json")
     assert (other.status, other.error["position"]) == (5, 2)
-    assert "request id 'r1/0' was another command's" in other.error["because"]
+    assert "request id 'r1' was another command's" in other.error["because"]
 
 
 def test_who_and_why_are_in_the_log(made) -> None:

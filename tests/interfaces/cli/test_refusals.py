@@ -41,7 +41,7 @@ REFUSED = [
     ("endpoint create taken e --ip 10.0.0.1", 3, "address 10.0.0.1 is in none of this network's subnets"),
     ("endpoint create taken e --mac 03:00:00:00:00:01", 3, "a multicast or zero address"),
     ("endpoint create taken e -p 80/icmp", 3, "unknown protocol 'icmp'"),
-    ("endpoint create taken e -p 0", 3, "'0' is not a port number from 1 to 65535"),
+    ("endpoint create taken e -p 0", 3, "'0' is not a port from 1 to 65535"),
     ("endpoint inspect taken/e", 4, "network taken has no endpoint e"),
     ("endpoint leave e", 4, "endpoint 'e': there is none"),
     ("sandbox create c --kind rented", 3, "sandbox kind 'rented': unknown; known: managed, attached, delegated"),
@@ -89,9 +89,9 @@ def test_a_port_that_is_ours_already_names_its_position(made, cli) -> None:
     made("endpoint create n web -p 8080:80")
     (bound,) = made("log", "show", "--type", "PortBound", "--json").out.splitlines()
     position = int(bound.split(",")[0].removeprefix('{"position": '))
-    answer = cli("endpoint create n other -p 127.0.0.1:8080:80")
+    answer = cli("endpoint create n other -p 192.0.2.1:8080:80")
     assert answer.status == 5
-    assert f"port 127.0.0.1:8080/tcp is published by endpoint web (position {position}); choose another" in answer.err
+    assert f"port 192.0.2.1:8080/tcp is published by endpoint web (position {position}); choose another" in answer.err
     assert cli("endpoint create n other -p 8080:80 --json").error["position"] == position
 
 
@@ -187,13 +187,13 @@ def test_a_locked_state_directory_says_who_holds_it(made, cli, state: Path) -> N
         assert answer.status == 35
         assert f"process {os.getpid()} (" in answer.err
         assert "owns this host's dataplane since " in answer.err
-        assert "to serve the tests; wait for it, stop it, or hand the work to it" in answer.err
+        assert "(serve the tests); wait for it, stop it, or hand the work to it" in answer.err
         assert cli("rebuild --wait 0 --json").error["kind"] == "ledger busy"
         made("network ls")
         assert cli("plan").status == 40
         found = {finding["name"]: finding for finding in made("doctor --json").json["findings"]}
         assert found["lock"]["state"] == "note"
-        assert "to serve the tests" in found["lock"]["found"]
+        assert "(serve the tests)" in found["lock"]["found"]
     made("network create m")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .log import Fields, Log, network_of
 
+HOST_ADDRESS = "198.51.100.1"
 LABEL = "com.docker.network"
 PROTOCOLS = {"tcp": 6, "udp": 17, 6: 6, 17: 17}
 SETS = ("bridges", "same", "icc", "internal", "masquerade4", "masquerade6")
@@ -25,6 +26,12 @@ Elements = dict[str, set[tuple[Any, ...]]]
 SETTLE_SECONDS = 3.0
 """The kernel destroys namespaces in its own time: some 100 ms, on a busy machine more."""
 PAUSE_SECONDS = 0.02
+
+
+def add_address(host: Path) -> None:
+    """Give a host the address at which some ports are published; on its loopback, which is nobody's concern here."""
+    command = ["ip", "-n", host.name, "address", "add", f"{HOST_ADDRESS}/32", "dev", "lo"]
+    subprocess.run(command, check=True, timeout=TOOL_SECONDS)
 
 
 def lasting_differences(log: Log, host: Path) -> list[str]:

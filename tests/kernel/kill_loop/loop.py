@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Self
 
 from .child import Child, Silence
 from .doomed import Acknowledgement, Closed, Doom, Opening, live
-from .host import lasting_differences
+from .host import add_address, lasting_differences
 from .log import Log
 from .points import BEHIND, UNCOMMITTED, Point
 from .program import ATTACHED, Model, Operation, after, copy_of
@@ -58,6 +58,7 @@ class Loop:
         self._history: list[str] = []
 
     def __enter__(self) -> Self:
+        add_address(self._host)
         for name in self._own_namespaces():
             subprocess.run(["ip", "netns", "add", name], check=True, timeout=30)
             subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=30)

@@ -21,6 +21,8 @@ from netledger.domain.values import (
     parse_subnet,
 )
 
+from .host import HOST_ADDRESS
+
 if TYPE_CHECKING:
     from netledger import Controller
     from netledger.domain.commands import Command
@@ -241,7 +243,7 @@ class Author:
         if not known.is_internal and chance.random() < 0.6:
             ports.append(f"{8000 + chance.randrange(6)}:80/{chance.choice(('tcp', 'udp'))}")
             if chance.random() < 0.3:
-                ports.append(f"127.0.0.1:{9000 + chance.randrange(4)}:90/tcp")
+                ports.append(f"{HOST_ADDRESS}:{9000 + chance.randrange(4)}:90/tcp")
             if chance.random() < 0.3:
                 ports.append("70")
         addresses: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netledger.dataplanes.contract import Status
+from netledger.dataplanes.contract import Plan, Status, Step, Verb
 from netledger.dataplanes.plan import difference
 from netledger.domain.objects import Firewall, ForwardPolicy, Masquerade, PortForward
 
@@ -155,11 +155,17 @@ def test_an_altered_bridge(world, command):
 FIREWALL = (Firewall, ForwardPolicy, Masquerade, PortForward)
 
 
+@pytest.mark.parametrize("command", ["flush ruleset", "delete table inet {table}"])
+def test_a_deleted_firewall(world, command):
+    """The whole firewall is missing, and is made again whole in one transaction."""
+    world.stage.run("nft", command.format(table=world.stage.table))
+    assert world.missing() == {thing for thing in world.wanted.values() if isinstance(thing, FIREWALL)}
+    world.repair()
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        "flush ruleset",
-        "delete table inet {table}",
         "flush chain inet {table} forward",
         "add rule inet {table} forward accept",
         "insert rule inet {table} publish return",
@@ -170,10 +176,52 @@ FIREWALL = (Firewall, ForwardPolicy, Masquerade, PortForward)
     ],
 )
 def test_an_altered_firewall(world, command):
-    """The whole firewall is missing, and is made again whole in one transaction."""
+    """The table is missing, and is made again whole in one transaction; what was in it is still there."""
     command = command.format(table=world.stage.table, bridge=world.network.device)
     world.stage.run("nft", command)
-    assert world.missing() == {thing for thing in world.wanted.values() if isinstance(thing, FIREWALL)}
+    assert world.missing() == {Firewall()}
+    world.repair()
+
+
+def test_a_plan_about_one_network_keeps_the_others_elements(world):
+    """Somebody altered the table; a plan that makes it, and names another network, drops nothing of the first."""
+    stage = world.stage
+    odd = ForwardPolicy("odd*", icc=True, internal=False)
+    stage.make(odd)
+    stage.run("nft", f"add rule inet {stage.table} forward accept")
+    second = stage.network("network2", "10.6.0.0/24")
+    gone = world.ports[0]
+    steps = [Step(Verb.REMOVE, gone)]
+    steps += [Step(Verb.MAKE, thing) for thing in (Firewall(), second.bridge, second.policy, *second.masquerades)]
+    outcomes = stage.dataplane.apply(Plan(tuple(steps), stage.places))
+    assert {outcome.status for outcome in outcomes} == {Status.REMOVED, Status.MADE}, outcomes
+    second_ones = {second.bridge, second.policy, *second.masquerades}
+    assert stage.observed() == {*world.wanted.values(), odd, *second_ones} - {gone}
+    stage.remove(odd, *second_ones)
+    world.repair()
+
+
+def test_a_repair_of_an_altered_table_is_one_plan(world):
+    """Strays in a table that was altered go by the same plan that makes it again."""
+    stage = world.stage
+    stage.run("nft", f"add element inet {stage.table} ports4 {{ udp . 53 : 10.5.0.2 . 53, icmp . 1 : 10.5.0.2 . 1 }}")
+    stage.run("nft", f"add element inet {stage.table} icc {{ nonsense . nonsense }}")
+    stage.run("nft", f"flush chain inet {stage.table} forward")
+    plan = difference(world.wanted, stage.dataplane.observe(stage.places).objects, stage.places)
+    stage.dataplane.apply(plan)
+    assert stage.observed() == set(world.wanted.values())
+
+
+def test_a_map_that_somebody_made_anew(world):
+    """One that holds other things than ours does is an altered table, and its ports are made again."""
+    stage = world.stage
+    for chain in ("prerouting", "output", "publish"):
+        stage.run("nft", f"flush chain inet {stage.table} {chain}")
+    stage.run("nft", f"delete map inet {stage.table} ports4")
+    stage.run(
+        "nft", f"add map inet {stage.table} ports4 {{ type inet_service : ipv4_addr; elements = {{ 1 : 1.2.3.4 }}; }}"
+    )
+    assert world.missing() == {Firewall(), *(p for p in world.ports if p.host_port == 8080 and len(p.address) == 4)}
     world.repair()
 
 

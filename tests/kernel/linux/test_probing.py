@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -70,6 +73,64 @@ def test_ports(stage, bound, protocol):
         assert set(held.values()) == {f"process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"}
         assert listener.fileno()
     assert stage.dataplane.probe(claims) == {}
+
+
+def test_a_port_at_an_address_that_the_host_lacks(stage):
+    """Nobody holds it, and it cannot be had."""
+    claim = Claim(protocol=TCP, host_address=address("9.9.9.9"), host_port=8082)
+    assert stage.dataplane.probe([claim]) == {claim: "nobody: this host has no address 9.9.9.9"}
+
+
+@pytest.mark.parametrize("where", ["namespaces.Home.fresh", "nftables._load", "probe.look_up"])
+def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, where):
+    """What is found is said, and tried again the next time."""
+
+    def fail(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"netledger.dataplanes.linux.{where}", fail)
+        missing = stage.dataplane.capabilities().missing
+    assert "Too many open files" in missing["namespace"]
+    assert stage.dataplane.capabilities().missing == {}
+
+
+LIMITED = """if True:
+    import os, resource
+    from netledger.dataplanes.linux.nftables import Nftables, _load
+    _load()
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+    try:
+        Nftables()
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_libnftables_without_a_descriptor():
+    """The library would end the process."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], check=False, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Too many open files\n", "")
+
+
+FORBIDDEN = """if True:
+    import ctypes
+    from netledger.dataplanes.linux.nftables import Nftables
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset(header, data) == 0
+    try:
+        Nftables().run("delete table inet x")
+    except PermissionError as error:
+        print(error.strerror)
+"""
+
+
+def test_libnftables_without_permission():
+    """The library would print a line of its own."""
+    done = subprocess.run([sys.executable, "-c", FORBIDDEN], check=False, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Operation not permitted\n", "")
 
 
 def test_identities(stage):
