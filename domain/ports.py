@@ -146,7 +146,7 @@ def _check_free(
             )
     obstacle = context.obstacles.get(obstacle_key(context.origin.host, request.protocol, host, request.host_port))
     if obstacle:
-        raise Conflict(asked, f"port {name} is held by {obstacle}", "stop that process, or choose another host port")
+        raise Conflict(asked, f"port {name} is held by {obstacle}", "free it, or choose another host port or address")
 
 
 def _ephemeral(

@@ -151,7 +151,7 @@ def test_a_port_of_another_process_is_not_taken(net):
     }
     assert str(net.refusal(Conflict, create_endpoint("n4", "a", "8080:80"), obstacles=obstacles)) == (
         "create endpoint 'a': port 0.0.0.0:8080/tcp is held by nginx (process 7); "
-        "stop that process, or choose another host port"
+        "free it, or choose another host port or address"
     )
     assert bound(net.do(create_endpoint("n4", "a", "80"), obstacles=obstacles)) == [
         f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.1.0.2:80"

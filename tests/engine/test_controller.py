@@ -170,7 +170,7 @@ def test_a_port_of_another_process_is_found_by_probing(controller, dataplane):
     for port in (8080, 49153, 49154):
         dataplane.obstacles[Claim(protocol=6, host_address=bytes(4), host_port=port)] = "nginx (process 7)"
     network = controller.create_network("n1")
-    with pytest.raises(Conflict, match=r"port 0\.0\.0\.0:8080/tcp is held by nginx \(process 7\); stop that process"):
+    with pytest.raises(Conflict, match=r"port 0\.0\.0\.0:8080/tcp is held by nginx \(process 7\); free it"):
         network.create_endpoint("e", ports=["8080:80"])
     assert network.create_endpoint("e", ports=["80"]).info().port_map == {"80/tcp": ("0.0.0.0:49155",)}
 
