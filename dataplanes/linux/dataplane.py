@@ -98,7 +98,7 @@ class LinuxDataplane:
         def work(kernel: Kernel) -> None:
             if execute(kernel, run) or not self._has_reaped:
                 self._must_reap = True
-                self._worker.later("reap", REAP_AFTER_SECONDS, lambda: self._reap(kernel))
+                self._worker.later("reap", REAP_AFTER_SECONDS, lambda: self._reap(kernel), postpones=False)
             if run.of(Namespace, removing=False):
                 self._worker.later("prepare", PREPARE_AFTER_SECONDS, lambda: prepare_room(kernel))
 

@@ -71,9 +71,16 @@ class Worker:
             raise job.error
         return cast("T", job.result)
 
-    def later(self, name: str, seconds: float, work: Callable[[], object]) -> None:
-        """Have the thread do something after some time, when nobody waits; for jobs. Of a name only the last counts."""
-        self._later[name] = (time.monotonic() + seconds, work)
+    def later(self, name: str, seconds: float, work: Callable[[], object], *, postpones: bool = True) -> None:
+        """Have the thread do something after some time, when nobody waits; for jobs. Of a name only the last counts.
+
+        What `postpones` begins its time anew with each call; the other keeps that of the first, so that it is done
+        even where calls never cease.
+        """
+        due = time.monotonic() + seconds
+        if not postpones and name in self._later:
+            due = min(due, self._later[name][0])
+        self._later[name] = (due, work)
 
     def soon(self, name: str, work: Callable[[], object]) -> None:
         """Have the thread, where there is one, do something next, before that of the same name that was put off."""

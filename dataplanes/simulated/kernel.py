@@ -80,6 +80,8 @@ class SimulatedKernel:
         if isinstance(wanted, VethPair):
             if Key(f"bridge/{wanted.bridge}") not in self.objects:
                 raise KernelError(19, f"No such device {wanted.bridge}")
+            if any(_carries(there, wanted.sandbox, wanted.name) for there in self.objects.values()):
+                raise KernelError(17, f"File exists: {wanted.name} in that namespace")
             ports = sum(
                 isinstance(there, VethPair) and there.bridge == wanted.bridge for there in self.objects.values()
             )

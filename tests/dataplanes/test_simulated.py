@@ -111,17 +111,19 @@ def test_a_bridge_takes_so_many_ports():
 @pytest.mark.parametrize(
     ("thing", "number"),
     [
-        (VethPair("nl1", "e", "br1", "", "np1", BRIDGE.mac, 0, isolated=False), 19),
-        (Address("s", "eth0", bytes(4), 24), 19),
+        (VethPair("nl3", "e", "br1", "", "np1", BRIDGE.mac, 0, isolated=False), 19),
+        (Address("s", "eth1", bytes(4), 24), 19),
         (PortForward(6, bytes(4), 80, bytes(4), 80), 2),
         (Bridge("br0", "other", BRIDGE.mac, 0), 17),
         (Bridge("eth0", "other", BRIDGE.mac, 0), 17),
+        (VethPair("nl2", "e", "br0", "s", "eth0", BRIDGE.mac, 0, isolated=False), 17),
     ],
 )
 def test_the_kernel_refuses_what_has_no_ground(thing, number):
     """No bridge, no device, no table, a name that is taken: each has the kernel's errno."""
     kernel = SimulatedKernel()
     kernel.make(BRIDGE)
+    kernel.make(VethPair("nl1", "e", "br0", "s", "eth0", BRIDGE.mac, 0, isolated=False))
     kernel.foreign_devices["eth0"] = "a network card"
     with pytest.raises(KernelError) as caught:
         kernel.make(thing)

@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-@settings(deadline=None, max_examples=3000, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=2500, suppress_health_check=list(HealthCheck))
 @given(histories(max_batches=8), st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 3))
 def test_when_the_faults_are_over_everything_is_as_the_log_says(batches, pattern, seldom):
     """Whatever failed and was taken back or owed, once nothing fails any more the kernel agrees with a right log."""

@@ -74,6 +74,16 @@ def test_what_is_put_off_is_done_when_nobody_waits(worker):
     assert worker.run(lambda: 7) == 7
 
 
+def test_what_does_not_postpone_is_done_while_calls_never_cease(worker):
+    """Calls that come closer together than its time do not put it off for ever."""
+    done: list[str] = []
+    end = time.monotonic() + 1.0
+    while not done and time.monotonic() < end:
+        worker.run(lambda: worker.later("reap", 0.05, lambda: done.append("reaped"), postpones=False))
+        time.sleep(0.005)
+    assert done == ["reaped"]
+
+
 def test_what_the_kernel_refuses_later_is_one_line_in_the_log(worker, caplog):
     """Without a trace: there is nothing to mend in the program."""
 
