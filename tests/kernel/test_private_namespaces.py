@@ -21,7 +21,8 @@ def test_the_machine_is_out_of_reach():
     """Kernel tests see a network namespace in which only a loopback is up, and an empty /run of their own."""
     assert os.environ["NETLEDGER_TESTS_OUTSIDE"] != str(Path("/proc/self/ns/net").stat().st_ino)
     assert names(read("ip", "-j", "link", "show", "up")) == ["lo"]
-    assert {path.name for path in Path("/run").iterdir()} <= {"netns", "mount", "netledger"}  # what tests and mount(8) make
+    made_by_tests = {"netns", "mount", "netledger"}
+    assert {path.name for path in Path("/run").iterdir()} <= made_by_tests
 
 
 def test_every_test_has_a_host_of_its_own(host: Path):
