@@ -104,7 +104,7 @@ for size in range(28, 132, 4):
         use(disk / "ledger.db")
     except LedgerFull:
         refused += 1
-    subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=4m", "none", disk], check=True)
     use(disk / "ledger.db")
     with Ledger.open(disk / "ledger.db", read_only=True) as ledger:
         assert ledger.damage is None and ledger.verify().problem is None, size
