@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -142,9 +143,18 @@ def _way_in() -> tuple[list[str], str]:
 
 
 def _inside() -> dict[str, str]:
-    """Return what the environment holds inside the private namespaces besides what it holds outside."""
+    """Return what the environment holds inside the private namespaces besides what it holds outside.
+
+    An ordinary user is called root inside, whose temporary directory may be there already and not be his.
+    """
+    temporary = Path(tempfile.gettempdir()) / f"netledger-tests-{os.getuid()}"
+    temporary.mkdir(mode=0o700, exist_ok=True)
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    return {OUTSIDE: str(Path("/proc/self/ns/net").stat().st_ino), "PATH": search}
+    return {
+        "PYTEST_DEBUG_TEMPROOT": str(temporary),
+        OUTSIDE: str(Path("/proc/self/ns/net").stat().st_ino),
+        "PATH": search,
+    }
 
 
 def _assert_private() -> None:
