@@ -30,7 +30,6 @@ NOWHERE = Position(0)
 IPV4_BYTES = 4
 IPV6_BYTES = 16
 MAC_BYTES = 6
-ID_HEX_DIGITS = 64
 NAME_LIMIT = 255
 INTERFACE_NAME_LIMIT = 15
 """IFNAMSIZ less the terminating zero (linux/if.h)."""

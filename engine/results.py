@@ -5,8 +5,6 @@ Knows nothing of: how it was decided or applied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
 from ..dataplanes.plan import describe
@@ -60,8 +58,3 @@ def recovery_of(since: Position, advance: Advance, until: Position, *, has_reboo
         tuple(str(fault.outcome.fault) for fault in advance.faults),
         has_rebooted,
     )
-
-
-def first_error(results: Sequence[Result]) -> NetledgerError | None:
-    """Name the first error of a batch."""
-    return next((result.error for result in results if result.error is not None), None)

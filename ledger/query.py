@@ -11,7 +11,6 @@ from functools import cache
 
 RAW = "e.position, e.type_id, e.data"
 FULL = "e.position, e.type_id, e.data, e.tags"
-ROW = "e.position, e.type_id, e.tags, e.data, e.chain"
 
 TAGS_LIMIT = 32
 """So many tags may be asked for at once (SQLite joins at most 64 tables)."""

@@ -33,7 +33,7 @@ CAPPED, HAS_ATTRIBUTES = 0x100, 0x200
 ERROR_MESSAGE_ATTRIBUTE = 1
 
 SOL_NETLINK = 270
-NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
+NETLINK_CAP_ACK, NETLINK_EXT_ACK = 10, 11
 SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_NETNS_COOKIE = 32, 33, 71
 
 BUFFER_BYTES = 8 << 20
@@ -159,10 +159,6 @@ class Conversation:
             except PermissionError:
                 self._socket.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
-
-    def check_strictly(self) -> None:
-        """Have dumps filtered by what their request says (kernel 4.20)."""
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
 
     def cookie(self) -> int:
         """Return the namespace's cookie; 0 where the kernel has none (before 5.14)."""
