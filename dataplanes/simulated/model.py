@@ -1,0 +1,158 @@
+"""What a simulated kernel is made of: namespaces, devices, firewall. State only; `kernel.py` changes it.
+
+Keeps: a device is in one namespace, under one name. Knows nothing of: packets, plans, the log.
+Every address is packed: 4 or 16 bytes. `mark` says whose a thing is: the key of the object that it was made for, with
+what the kernel object cannot say itself; None for what others made.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ...domain.values import EndpointId, NetworkId, SandboxId, Subnet
+
+DEFAULT_MTU = 1500
+LOOPBACK_MTU = 65536
+
+Mark: TypeAlias = NetworkId | EndpointId | None
+"""As the kernel keeps it in a device's alias: the network of a bridge, the endpoint of a veth pair."""
+
+
+@dataclass(eq=False, slots=True)
+class Device:
+    """An interface. `addresses` are (address, prefix length); the value says whether they are ours."""
+
+    name: str
+    namespace: NetworkNamespace
+    index: int
+    mac: bytes = bytes(6)
+    mtu: int = DEFAULT_MTU
+    is_up: bool = True
+    mark: Mark = None
+    addresses: dict[tuple[bytes, int], bool] = field(default_factory=dict)
+    bridge: BridgeDevice | None = None
+    """The bridge that it is a port of."""
+    is_isolated: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Loopback(Device):
+    """`lo`: what is sent comes back."""
+
+
+@dataclass(eq=False, slots=True)
+class Ethernet(Device):
+    """A network card on a cable that others are on, too."""
+
+    segment: Segment | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Veth(Device):
+    """One end of a pair."""
+
+    peer: Veth | None = None
+
+
+@dataclass(eq=False, slots=True)
+class BridgeDevice(Device):
+    """A Linux bridge. `static` are FDB entries that somebody made; `learned` are forgotten when the topology changes."""
+
+    ports: dict[str, Device] = field(default_factory=dict)
+    static: dict[bytes, Device] = field(default_factory=dict)
+    learned: dict[bytes, Device] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
+class Macvlan(Device):
+    """A MAC address of its own on `parent`; `mode` bridge, private, vepa or passthru."""
+
+    parent: Device | None = None
+    mode: str = "bridge"
+
+
+@dataclass(eq=False, slots=True)
+class Ipvlan(Device):
+    """Addresses of its own behind the MAC address of `parent`; `mode` l2, l3 or l3s."""
+
+    parent: Device | None = None
+    mode: str = "l2"
+
+
+@dataclass(eq=False, slots=True)
+class Vlan(Device):
+    """Frames of `parent` that bear one 802.1Q tag."""
+
+    parent: Device | None = None
+    vlan: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Vxlan(Device):
+    """Frames carried over UDP. `remotes` get what `fdb` (MAC address to remote address) does not know."""
+
+    vni: int = 0
+    local: bytes = b""
+    remotes: list[bytes] = field(default_factory=list)
+    fdb: dict[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """A cable, or a switch that does nothing of its own: each frame comes out at every other device on it."""
+
+    name: str
+    devices: dict[tuple[str, str], Ethernet] = field(default_factory=dict)
+    """By host and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route out of a device; `gateway` empty: the destination is on the link."""
+
+    destination: Subnet
+    device: str
+    gateway: bytes = b""
+    is_ours: bool = False
+    metric: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Firewall:
+    """This instance's table: the sets and maps of `ruleset.nft`, whose rules `firewall.py` carries out.
+
+    Fields have the names of the sets; a pair of a bridge with itself (`same`, `icc`) is that bridge's name.
+    """
+
+    bridges: set[str] = field(default_factory=set)
+    same: set[str] = field(default_factory=set)
+    icc: set[str] = field(default_factory=set)
+    internal: set[str] = field(default_factory=set)
+    masquerade: dict[int, set[str]] = field(default_factory=lambda: {4: set(), 6: set()})
+    ports: dict[tuple[int, bytes, int], tuple[bytes, int]] = field(default_factory=dict)
+    """(protocol, host address, host port) to (address, port); a host address of zeros is every one of the host's."""
+
+
+@dataclass(eq=False, slots=True)
+class NetworkNamespace:
+    """One network stack. `listeners` are (protocol, port); None: something answers at every port."""
+
+    host: str
+    sandbox: SandboxId
+    """Empty for the host's own."""
+    path: str = ""
+    is_ours: bool = True
+    devices: dict[str, Device] = field(default_factory=dict)
+    routes: list[RouteEntry] = field(default_factory=list)
+    neighbours: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+    """Static ones: (device, address) to MAC address."""
+    sysctls: dict[str, str] = field(default_factory=dict)
+    listeners: set[tuple[int, int]] | None = None
+    firewall: Firewall | None = None
+    indices: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.devices["lo"] = Loopback("lo", self, next(self.indices), mtu=LOOPBACK_MTU)

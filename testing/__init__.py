@@ -1,0 +1,1 @@
+"""The public testing kit: strategies, checkers, state machines, contracts and fixtures for networks and allocation."""
