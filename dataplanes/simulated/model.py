@@ -59,7 +59,7 @@ class Veth(Device):
 
 @dataclass(eq=False, slots=True)
 class BridgeDevice(Device):
-    """A Linux bridge. `static` are FDB entries that somebody made; `learned` are forgotten when the topology changes."""
+    """A Linux bridge. `static` are FDB entries that somebody made; `learned` last until the topology changes."""
 
     ports: dict[str, Device] = field(default_factory=dict)
     static: dict[bytes, Device] = field(default_factory=dict)
