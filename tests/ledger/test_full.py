@@ -118,7 +118,8 @@ from pathlib import Path
 from netledger.domain.errors import LedgerError
 from netledger.ledger.ledger import Ledger
 
-Ledger.open(None).close()  # what it imports may be closed to another user
+with Ledger.open(Path(sys.argv[1]), read_only=True) as ledger:
+    list(ledger.read()), ledger.verify()  # what they import may be closed to another user
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
