@@ -6,6 +6,7 @@ Knows nothing of: the log, real kernels.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 
 from ...domain.errors import DataplaneFault
@@ -63,15 +64,14 @@ class SimulatedDataplane:
         return self.namespaces.get(path)
 
     def observe(self, places: Mapping[SandboxId, Place]) -> Observation:
-        """List what the simulated kernel holds in the host's namespace and in those that can still be entered."""
-        lost = {sandbox for sandbox, place in places.items() if self._is_lost(place)}
-        objects = {
-            key: there for key, there in self.kernel.objects.items() if getattr(there, "sandbox", "") not in lost
-        }
-        return Observation(objects, lost=frozenset(lost))
+        """Read what the simulated kernel holds in the host's namespace and in the sandboxes'."""
+        self._forget_what_is_gone()
+        lost = frozenset(sandbox for sandbox, place in places.items() if self._is_lost(place))
+        return Observation(dict(self.kernel.objects), lost=lost)
 
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps one by one."""
+        self._forget_what_is_gone()
         broken: dict[Ground, Key] = {}
         return [self._carry_out(step, plan.places, broken) for step in plan.steps]
 
@@ -84,6 +84,12 @@ class SimulatedDataplane:
 
     def close(self) -> None:
         """Leave the simulated kernel as it is."""
+
+    def _forget_what_is_gone(self) -> None:
+        """Let go what was in the namespaces of others that are not at their paths any more."""
+        for sandbox, there in list(self.kernel.namespaces.items()):
+            if there.identity is not None and self.namespaces.get(there.path) != there.identity:
+                self.kernel.drop_namespace(sandbox)
 
     def _is_lost(self, place: Place) -> bool:
         return place.kind is SandboxKind.ATTACHED and self.namespaces.get(place.path) != place.identity
@@ -98,33 +104,30 @@ class SimulatedDataplane:
             if number := self._faults(step):
                 raise KernelError(number, "the fault plan says so")
             if is_made:
-                self._check_namespace(step.object, places)
+                self._enter(step.object, places)
             return Outcome(step, self._do(step))
         except KernelError as error:
             if is_made:
                 broken.update(dict.fromkeys(_offers(step.object), step.key))
             return Outcome(step, Status.FAULT, DataplaneFault(step.key, str(error), number=error.number))
 
-    def _check_namespace(self, wanted: KernelObject, places: Mapping[SandboxId, Place]) -> None:
-        """Refuse what belongs into a namespace that is not there."""
+    def _enter(self, wanted: KernelObject, places: Mapping[SandboxId, Place]) -> None:
+        """Enter the namespace that an object belongs into; refuse what belongs into one that is not there."""
         sandbox = SandboxId(getattr(wanted, "sandbox", HOST_NAMESPACE))
         if isinstance(wanted, Namespace) or sandbox == HOST_NAMESPACE:
             return
         place = places.get(sandbox)
-        is_ours = place is not None and place.kind is SandboxKind.MANAGED
-        if (
-            place is None
-            or self._is_lost(place)
-            or (is_ours and Key(f"namespace/{sandbox}") not in self.kernel.objects)
-        ):
-            raise KernelError(2, f"the namespace of sandbox {sandbox[:12]} is not there")
+        if place is not None and place.identity is not None and not self._is_lost(place):
+            self.kernel.enter(sandbox, place.path, place.identity)
+        if place is None or sandbox not in self.kernel.namespaces:
+            raise KernelError(errno.ENOENT, f"the namespace of sandbox {sandbox[:12]} is not there")
 
     def _do(self, step: Step) -> Status:
-        there = self.kernel.objects.get(step.key)
+        there = self.kernel.find(step.object)
         if step.verb is Verb.REMOVE:
             if there is None:
                 return Status.ALREADY
-            self.kernel.remove(step.key)
+            self.kernel.remove(there)
             return Status.REMOVED
         if there == step.object:
             return Status.ALREADY

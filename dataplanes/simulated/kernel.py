@@ -1,10 +1,17 @@
-"""A kernel in memory: what there is in the namespaces of one host, whoever made it.
+"""The kernel of one simulated host: objects go in, the state of its namespaces changes, objects are read out of it.
 
-Keeps: an object exists once; what depends on another goes with it. Knows nothing of: plans, the log.
+Keeps: a thing exists once; what goes takes along what cannot be without it; nobody is told what is there: `objects` is
+read from the state, each time that it changed. Knows nothing of: plans, packets, the log.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ...domain.facts import NamespaceIdentity
 from ...domain.objects import (
     HOST_NAMESPACE,
     Address,
@@ -17,11 +24,18 @@ from ...domain.objects import (
     Namespace,
     PortForward,
     Route,
+    Sysctl,
     VethPair,
 )
 from ...domain.values import SandboxId
+from .lifting import find, lift
+from .model import DEFAULT_MTU, BridgeDevice, Device, NetworkNamespace, RouteEntry, Veth
+from .model import Firewall as FirewallState
 
 BRIDGE_PORTS = 1023
+NAME_BYTES = 15
+SMALLEST_MTU = 68
+LARGEST_MTU = 65535
 
 
 class KernelError(Exception):
@@ -33,83 +47,300 @@ class KernelError(Exception):
 
 
 class SimulatedKernel:
-    """The objects of one host, made and removed one at a time, with the kernel's own refusals.
+    """The network of one host: `namespaces` by sandbox, the host's own under the empty string.
 
-    `objects` may be changed directly: that is how a test alters the kernel behind netledger's back.
+    `make`, `replace` and `remove` do what netledger asks for, with the kernel's own refusals; `alter`, `clear` and
+    `add_interface` are what somebody else does behind its back.
     """
 
-    def __init__(self) -> None:
-        self.objects: dict[Key, KernelObject] = {}
-        self.foreign_devices: dict[str, str] = {}
-        """Interfaces of the host that nobody here made: name and what it is."""
+    def __init__(self, host: str = "host") -> None:
+        self.host = host
+        self.epoch = 0
+        """How often anything was changed."""
+        self._macs = itertools.count(1)
+        own = NetworkNamespace(host, HOST_NAMESPACE, is_ours=False, listeners=set())
+        self.namespaces: dict[SandboxId, NetworkNamespace] = {HOST_NAMESPACE: own}
+        self._lifted: dict[Key, KernelObject] = {}
+        self._lifted_at = -1
+
+    # --- what is there
+
+    @property
+    def own(self) -> NetworkNamespace:
+        """The host's own namespace."""
+        return self.namespaces[HOST_NAMESPACE]
+
+    @property
+    def objects(self) -> Mapping[Key, KernelObject]:
+        """Everything of ours, by key, as it is now."""
+        if self._lifted_at != self.epoch:
+            self._lifted = {there.key: there for there in lift(self.namespaces)}
+            self._lifted_at = self.epoch
+        return MappingProxyType(self._lifted)
+
+    @property
+    def foreign_devices(self) -> dict[str, str]:
+        """Interfaces of the host that are not ours: name and what it is, in words."""
+        return {name: there.description for name, there in self.own.devices.items() if not _is_ours(there)}
+
+    def find(self, wanted: KernelObject) -> KernelObject | None:
+        """Read back the object that has the key of `wanted`; None when there is none. Needs no search."""
+        return find(self.namespaces, wanted)
+
+    # --- what we do
 
     def make(self, wanted: KernelObject) -> None:
         """Make an object; raise what the kernel would."""
-        if wanted.key in self.objects:
-            raise KernelError(17, "File exists")
-        name = _host_interface(wanted)
-        if name is not None and name in self.foreign_devices:
-            raise KernelError(17, f"{self.foreign_devices[name]} has the name {name} and is not ours")
-        self._check_ground(wanted)
-        self.objects[wanted.key] = wanted
+        if self.find(wanted) is not None:
+            raise KernelError(errno.EEXIST, "File exists")
+        match wanted:
+            case Sysctl():
+                self._inside(wanted.sandbox).sysctls[wanted.name] = wanted.value
+            case Firewall():
+                self.own.firewall = FirewallState()
+            case Namespace():
+                self.namespaces[wanted.sandbox] = NetworkNamespace(self.host, wanted.sandbox, wanted.path)
+            case Bridge():
+                self._make_bridge(wanted)
+            case VethPair():
+                self._make_pair(wanted)
+            case Address():
+                self._device(wanted.sandbox, wanted.device).addresses[(wanted.address, wanted.prefix)] = True
+            case Route():
+                self._make_route(wanted)
+            case Masquerade() | ForwardPolicy() | PortForward():
+                self._make_element(wanted)
+        self.epoch += 1
 
     def replace(self, wanted: KernelObject) -> None:
         """Put an object in the place of the one that has its key. A bridge is altered and keeps what stands on it."""
         if isinstance(wanted, Bridge):
-            self.objects[wanted.key] = wanted
+            bridge = self._bridge(wanted.name)
+            bridge.mac, bridge.mtu = wanted.mac, _checked_mtu(wanted.mtu)
+            bridge.mark, bridge.is_up = wanted.network, True
+            self.epoch += 1
         else:
-            self.remove(wanted.key)
+            self.remove(wanted)
             self.make(wanted)
 
-    def remove(self, key: Key) -> None:
-        """Remove an object and what goes with it; raise what the kernel would."""
-        gone = self.objects.pop(key, None)
-        if gone is None:
-            raise KernelError(2, "No such file or directory")
-        if isinstance(gone, Namespace):
-            self._drop_where(lambda there: getattr(there, "sandbox", None) == gone.sandbox)
-        elif isinstance(gone, VethPair):
-            self._drop_where(lambda there: _stands_on(there, gone.sandbox, gone.name))
-        elif isinstance(gone, Bridge):
-            self._drop_where(lambda there: _stands_on(there, HOST_NAMESPACE, gone.name))
-        elif isinstance(gone, Firewall):
-            self._drop_where(lambda there: isinstance(there, Masquerade | ForwardPolicy | PortForward))
+    def remove(self, gone: KernelObject) -> None:
+        """Remove what has the key of `gone`, and what goes with it; raise what the kernel would."""
+        there = self.find(gone)
+        if there is None:
+            raise KernelError(errno.ENOENT, "No such file or directory")
+        match there:
+            case Sysctl():
+                del self._inside(there.sandbox).sysctls[there.name]
+            case Firewall():
+                self.own.firewall = None
+            case Namespace():
+                self.drop_namespace(there.sandbox)
+            case Bridge():
+                self._drop_device(self._bridge(there.name))
+            case VethPair():
+                self._drop_device(self.own.devices[there.host_name])
+            case Address():
+                self._drop_address(there)
+            case Route():
+                inside = self._inside(there.sandbox)
+                kept = [route for route in inside.routes if not route.is_ours or route.destination != there.destination]
+                inside.routes[:] = kept
+            case Masquerade() | ForwardPolicy() | PortForward():
+                self._drop_element(there)
+        self.epoch += 1
 
-    def _check_ground(self, wanted: KernelObject) -> None:
-        """Refuse what has nothing to stand on."""
-        if isinstance(wanted, VethPair):
-            if Key(f"bridge/{wanted.bridge}") not in self.objects:
-                raise KernelError(19, f"No such device {wanted.bridge}")
-            if any(_carries(there, wanted.sandbox, wanted.name) for there in self.objects.values()):
-                raise KernelError(17, f"File exists: {wanted.name} in that namespace")
-            ports = sum(
-                isinstance(there, VethPair) and there.bridge == wanted.bridge for there in self.objects.values()
-            )
-            if ports >= BRIDGE_PORTS:
-                raise KernelError(54, "Exchange full")
-        elif isinstance(wanted, Address | Route):
-            if not any(_carries(there, wanted.sandbox, wanted.device) for there in self.objects.values()):
-                raise KernelError(19, f"No such device {wanted.device}")
-        elif isinstance(wanted, Masquerade | ForwardPolicy | PortForward) and Key("firewall") not in self.objects:
-            raise KernelError(2, "No such file or directory: the table is not there")
+    def enter(self, sandbox: SandboxId, path: str, identity: NamespaceIdentity) -> None:
+        """Let a sandbox be the namespace that somebody else made at `path`."""
+        there = self.namespaces.get(sandbox)
+        if there is None or there.identity != identity:
+            if there is not None:
+                self.drop_namespace(sandbox)
+            made = NetworkNamespace(self.host, sandbox, path, is_ours=False, identity=identity)
+            self.namespaces[sandbox] = made
+            self.epoch += 1
 
-    def _drop_where(self, goes: object) -> None:
-        assert callable(goes)
-        for key in [key for key, there in self.objects.items() if goes(there)]:
-            del self.objects[key]
+    # --- what others do
+
+    def alter(self, altered: KernelObject) -> None:
+        """Make an object, or put it in the place of the one that has its key, as somebody would behind our back."""
+        if self.find(altered) is None:
+            self._lay_ground(altered)
+            self.make(altered)
+        else:
+            self.replace(altered)
+
+    def clear(self) -> None:
+        """Take away everything of ours."""
+        for sandbox in [name for name in self.namespaces if name != HOST_NAMESPACE]:
+            self.drop_namespace(sandbox)
+        for device in [device for device in self.own.devices.values() if device.mark is not None]:
+            if device.name in self.own.devices:
+                self._drop_device(device)
+        self.own.firewall = None
+        self.own.sysctls.clear()
+        self.epoch += 1
+
+    def add_interface(self, name: str, description: str) -> Device:
+        """Let somebody else have an interface in the host's namespace."""
+        _check_name(name)
+        device = Device(name, self.own, next(self.own.indices), description=description)
+        self.own.devices[name] = device
+        self.epoch += 1
+        return device
+
+    def drop_namespace(self, sandbox: SandboxId) -> None:
+        """Take away a namespace with everything in it."""
+        namespace = self.namespaces[sandbox]
+        for device in list(namespace.devices.values()):
+            self._drop_device(device)
+        del self.namespaces[sandbox]
+        self.epoch += 1
+
+    # --- one kind each
+
+    def _make_bridge(self, wanted: Bridge) -> None:
+        self._check_free(wanted.name)
+        bridge = BridgeDevice(
+            wanted.name,
+            self.own,
+            next(self.own.indices),
+            wanted.mac,
+            _checked_mtu(wanted.mtu),
+            mark=wanted.network,
+            description="a bridge",
+        )
+        self.own.devices[wanted.name] = bridge
+
+    def _make_pair(self, wanted: VethPair) -> None:
+        self._check_free(wanted.host_name)
+        _check_name(wanted.name)
+        bridge = self.own.devices.get(wanted.bridge)
+        if not isinstance(bridge, BridgeDevice):
+            raise KernelError(errno.ENODEV, f"No such device {wanted.bridge}")
+        inside = self._inside(wanted.sandbox)
+        if wanted.name in inside.devices:
+            raise KernelError(errno.EEXIST, f"File exists: {wanted.name} in that namespace")
+        if len(bridge.ports) >= BRIDGE_PORTS:
+            raise KernelError(errno.EXFULL, "Exchange full")
+        mtu = _checked_mtu(wanted.mtu)
+        mac = b"\x0e\x00" + next(self._macs).to_bytes(4)
+        end = Veth(wanted.host_name, self.own, next(self.own.indices), mac, mtu, mark=wanted.endpoint, is_host_end=True)
+        other = Veth(wanted.name, inside, next(inside.indices), wanted.mac, mtu, wanted.up, wanted.endpoint, peer=end)
+        end.peer, end.bridge, end.is_isolated = other, bridge, wanted.isolated
+        bridge.ports[end.name] = end
+        self.own.devices[end.name] = end
+        inside.devices[other.name] = other
+
+    def _make_route(self, wanted: Route) -> None:
+        device = self._device(wanted.sandbox, wanted.device)
+        on_link = (prefix for prefix in device.addresses if _is_within(wanted.gateway, *prefix))
+        if wanted.gateway and next(on_link, None) is None:
+            raise KernelError(errno.ENETUNREACH, "Network is unreachable: the gateway is on no link")
+        route = RouteEntry(wanted.destination, wanted.device, wanted.gateway, is_ours=True)
+        device.namespace.routes.append(route)
+
+    def _make_element(self, wanted: Masquerade | ForwardPolicy | PortForward) -> None:
+        table = self.own.firewall
+        if table is None:
+            raise KernelError(errno.ENOENT, "No such file or directory: the table is not there")
+        match wanted:
+            case Masquerade():
+                table.masquerade[wanted.family].add(wanted.bridge)
+            case ForwardPolicy():
+                table.bridges.add(wanted.bridge)
+                table.same.add(wanted.bridge)
+                (table.icc.add if wanted.icc else table.icc.discard)(wanted.bridge)
+                (table.internal.add if wanted.internal else table.internal.discard)(wanted.bridge)
+            case PortForward():
+                place = (wanted.protocol, wanted.host_address, wanted.host_port)
+                table.ports[place] = (wanted.address, wanted.port)
+
+    def _drop_element(self, gone: Masquerade | ForwardPolicy | PortForward) -> None:
+        table = self.own.firewall
+        assert table is not None, "an element was found in it"
+        match gone:
+            case Masquerade():
+                table.masquerade[gone.family].discard(gone.bridge)
+            case ForwardPolicy():
+                for bridges in (table.bridges, table.same, table.icc, table.internal):
+                    bridges.discard(gone.bridge)
+            case PortForward():
+                del table.ports[(gone.protocol, gone.host_address, gone.host_port)]
+
+    def _drop_address(self, gone: Address) -> None:
+        """Take an address off; with its last IPv4 address a device loses its IPv4 routes."""
+        device = self._device(gone.sandbox, gone.device)
+        del device.addresses[(gone.address, gone.prefix)]
+        width = len(gone.address)
+        if all(len(address) != width for address, _ in device.addresses):
+            routes = device.namespace.routes
+            routes[:] = [route for route in routes if route.device != device.name or len(route.gateway) != width]
+
+    def _drop_device(self, device: Device) -> None:
+        """Take away an interface: its routes, its place in a bridge, its own ports' bridge, the other end of a pair."""
+        namespace = device.namespace
+        if namespace.devices.pop(device.name, None) is None:
+            return
+        if namespace.routes:
+            namespace.routes[:] = [route for route in namespace.routes if route.device != device.name]
+        if device.bridge is not None:
+            del device.bridge.ports[device.name]
+        if isinstance(device, BridgeDevice):
+            for port in device.ports.values():
+                port.bridge = None
+        if isinstance(device, Veth) and device.peer is not None:
+            self._drop_device(device.peer)
+
+    def _lay_ground(self, altered: KernelObject) -> None:
+        """Make what somebody would have made first: the table for an element."""
+        if isinstance(altered, Masquerade | ForwardPolicy | PortForward) and self.own.firewall is None:
+            self.own.firewall = FirewallState()
+
+    # --- looking things up
+
+    def _inside(self, sandbox: SandboxId) -> NetworkNamespace:
+        namespace = self.namespaces.get(sandbox)
+        if namespace is None:
+            raise KernelError(errno.ENOENT, f"No such file or directory: the namespace of sandbox {sandbox[:12]}")
+        return namespace
+
+    def _device(self, sandbox: SandboxId, name: str) -> Device:
+        device = self._inside(sandbox).devices.get(name)
+        if device is None or device.mark is None:
+            raise KernelError(errno.ENODEV, f"No such device {name}")
+        return device
+
+    def _bridge(self, name: str) -> BridgeDevice:
+        bridge = self.own.devices[name]
+        assert isinstance(bridge, BridgeDevice), "it was found as one"
+        return bridge
+
+    def _check_free(self, name: str) -> None:
+        _check_name(name)
+        there = self.own.devices.get(name)
+        if there is not None:
+            words = "File exists" if _is_ours(there) else f"{there.description} has the name {name} and is not ours"
+            raise KernelError(errno.EEXIST, words)
 
 
-def _host_interface(wanted: KernelObject) -> str | None:
-    if isinstance(wanted, Bridge):
-        return wanted.name
-    return wanted.host_name if isinstance(wanted, VethPair) else None
+def _is_ours(device: Device) -> bool:
+    return device.mark is not None or device.name == "lo"
 
 
-def _stands_on(there: KernelObject, sandbox: SandboxId, device: str) -> bool:
-    return isinstance(there, Address | Route) and (there.sandbox, there.device) == (sandbox, device)
+def _check_name(name: str) -> None:
+    if not 1 <= len(name.encode()) <= NAME_BYTES:
+        raise KernelError(errno.EINVAL, f"Invalid argument: the interface name {name!r} has not 1 to 15 bytes")
 
 
-def _carries(there: KernelObject, sandbox: SandboxId, device: str) -> bool:
-    if isinstance(there, Bridge):
-        return sandbox == HOST_NAMESPACE and there.name == device
-    return isinstance(there, VethPair) and (there.sandbox, there.name) == (sandbox, device)
+def _checked_mtu(mtu: int) -> int:
+    if mtu and not SMALLEST_MTU <= mtu <= LARGEST_MTU:
+        raise KernelError(errno.EINVAL, f"Invalid argument: mtu {mtu}")
+    return mtu or DEFAULT_MTU
+
+
+def _is_within(address: bytes, network: bytes, prefix: int) -> bool:
+    """Whether an address is in the network that an interface's address and prefix length say."""
+    if len(address) != len(network):
+        return False
+    shift = len(address) * 8 - prefix
+    return int.from_bytes(address) >> shift == int.from_bytes(network) >> shift

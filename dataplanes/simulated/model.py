@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ...domain.facts import NamespaceIdentity
 from ...domain.values import EndpointId, NetworkId, SandboxId, Subnet
 
 DEFAULT_MTU = 1500
@@ -36,6 +37,8 @@ class Device:
     bridge: BridgeDevice | None = None
     """The bridge that it is a port of."""
     is_isolated: bool = False
+    description: str = "an interface"
+    """What it is, in words, for whoever is refused because of it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +58,7 @@ class Veth(Device):
     """One end of a pair."""
 
     peer: Veth | None = None
+    is_host_end: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -145,6 +149,8 @@ class NetworkNamespace:
     """Empty for the host's own."""
     path: str = ""
     is_ours: bool = True
+    identity: NamespaceIdentity | None = None
+    """Which one it is, of those that others made at `path`."""
     devices: dict[str, Device] = field(default_factory=dict)
     routes: list[RouteEntry] = field(default_factory=list)
     neighbours: dict[tuple[str, bytes], bytes] = field(default_factory=dict)

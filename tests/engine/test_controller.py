@@ -157,7 +157,7 @@ def test_what_the_dataplane_lacks_is_refused_before_any_event(start):
 
 def test_a_foreign_interface_is_found_by_probing(controller, kernel):
     """A bridge name that something else on the host has is refused before any event."""
-    kernel.foreign_devices["docker0"] = "a bridge"
+    kernel.add_interface("docker0", "a bridge")
     head = controller.ledger.head
     with pytest.raises(Conflict, match="a bridge has the name docker0 and is not ours"):
         controller.create_network("n1", options={BRIDGE: "docker0"})

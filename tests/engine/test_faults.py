@@ -301,7 +301,7 @@ def test_what_was_owed_and_went_by_itself_is_forgotten(start, state, kernel, fau
     faults.hit(Bridge, verbs=(Verb.REMOVE,))
     first.execute([DeleteNetwork(N1)])
     first.close()
-    kernel.objects.clear()
+    kernel.clear()
     second = start(state, SimulatedDataplane(kernel))
     assert second.recovery is None
     with second.reading() as views:

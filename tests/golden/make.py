@@ -56,9 +56,9 @@ def record(state: Path) -> None:
         for number, commands in enumerate(batches):
             for result in controller.execute(commands, actor="golden", reason="to be kept", request=f"batch{number}"):
                 result.check()
-        kernel.objects.popitem()
+        kernel.remove(list(kernel.objects.values())[-1])
         repair(controller)
-        kernel.objects.clear()
+        kernel.clear()
         rebuild(controller)
         past = time.time_ns() - MINUTE_NANOSECONDS
         with mock.patch("netledger.engine.deciding.time.time_ns", return_value=past):

@@ -39,11 +39,11 @@ def events(controller, *kinds):
 def alter(kernel: SimulatedKernel) -> dict[str, object]:
     """Change the kernel in every way behind the log's back; give what was there before."""
     before = dict(kernel.objects)
-    kernel.remove(first(kernel, PortForward).key)
-    kernel.remove(first(kernel, Namespace).key)
+    kernel.remove(first(kernel, PortForward))
+    kernel.remove(first(kernel, Namespace))
     bridge = first(kernel, Bridge)
-    kernel.objects[bridge.key] = structs.replace(bridge, mtu=1200)
-    kernel.objects["masquerade/br-old/ipv4"] = Masquerade("br-old", 4)
+    kernel.alter(structs.replace(bridge, mtu=1200))
+    kernel.alter(Masquerade("br-old", 4))
     return before
 
 
@@ -87,7 +87,7 @@ def test_repair_mends_and_records(controller, kernel):
 
 def test_what_is_foreign_is_not_touched(controller, kernel):
     """Interfaces that nobody here made are no drift and survive a repair and a rebuild."""
-    kernel.foreign_devices["docker0"] = "a bridge"
+    kernel.add_interface("docker0", "a bridge")
     assert drift(controller).agrees
     alter(kernel)
     repair(controller)
@@ -104,7 +104,7 @@ def test_a_plan_that_was_shown_is_the_one_that_is_applied(controller, kernel):
         repair(controller, expected="0" * 16)
     assert str(caught.value) == f"apply plan {'0' * 16}: it would be plan {shown.digest} now; look at it again"
     assert (controller.ledger.head, kernel.objects) == (head, there)
-    kernel.remove(first(kernel, ForwardPolicy).key)
+    kernel.remove(first(kernel, ForwardPolicy))
     with pytest.raises(Conflict):
         repair(controller, expected=shown.digest)
     repair(controller, expected=drift(controller).digest)
@@ -118,7 +118,7 @@ def test_what_cannot_be_mended_is_told_and_recorded(kernel):
     with Controller.open(dataplane=dataplane) as controller:
         network = controller.create_network("n1")
         network.create_endpoint("e").join(controller.create_sandbox("c"))
-        kernel.remove(first(kernel, VethPair).key)
+        kernel.remove(first(kernel, VethPair))
         failing[0] = True
         done = repair(controller)
         assert any("the fault plan says so" in line for line in done.faults)
@@ -169,7 +169,7 @@ def test_a_reader_may_look_and_not_mend(tmp_path, kernel, mend):
     """A read-only controller shows drift and refuses to change the host."""
     with Controller.open(tmp_path / "state", dataplane=SimulatedDataplane(kernel)) as controller:
         controller.create_network("n1")
-    kernel.objects.clear()
+    kernel.clear()
     with Controller.open(tmp_path / "state", dataplane=SimulatedDataplane(kernel), read_only=True) as reader:
         assert not drift(reader).agrees
         with pytest.raises(Forbidden):
@@ -188,7 +188,7 @@ def test_any_damage_is_mended_in_one_go(batches, data):
         wanted = dict(kernel.objects)
         for _ in range(data.draw(st.integers(1, 4), label="how many")):
             if kernel.objects:
-                kernel.remove(data.draw(st.sampled_from(sorted(kernel.objects)), label="removed"))
+                kernel.remove(kernel.objects[data.draw(st.sampled_from(sorted(kernel.objects)), label="removed")])
         assert repair(controller).faults == ()
         assert kernel.objects == wanted
         assert drift(controller).agrees

@@ -11,7 +11,7 @@ from tests.desk import create_network, identifier
 def test_a_blank_host_is_rebuilt(controller, kernel):
     """Everything is made again from the log, and how much is recorded."""
     before = dict(kernel.objects)
-    kernel.objects.clear()
+    kernel.clear()
     shown = plan(controller)
     assert {line[0] for line in shown.lines} == {"+"}
     assert len(shown.lines) == len(before)
@@ -24,7 +24,7 @@ def test_a_blank_host_is_rebuilt(controller, kernel):
 
 def test_a_second_rebuild_plans_nothing(controller, kernel):
     """The host agrees with the log after the first, so the second does and records nothing."""
-    kernel.objects.clear()
+    kernel.clear()
     rebuild(controller)
     assert plan(controller).agrees
     head = controller.ledger.head
@@ -39,7 +39,7 @@ def test_superseded_history_costs_nothing(controller, kernel):
         controller.execute([create_network("n2"), DeleteNetwork(identifier("n2"))])
         controller.execute([create_network("n2")])
         controller.execute([DeleteNetwork(identifier("n2"))])
-    kernel.objects.clear()
+    kernel.clear()
     assert len(plan(controller).lines) == len(before)
 
 

@@ -58,7 +58,7 @@ def test_drift_shows_and_repair_mends(machine: Machine, made, cli) -> None:
     """A line for each object, the digest, status 40; the plan that was shown is carried out and recorded, once."""
     there = dict(machine.kernel.objects)
     gone = next(key for key in there if key.startswith("port/"))
-    machine.kernel.objects.pop(gone)
+    machine.kernel.remove(machine.kernel.objects[gone])
     before = made("log verify").out
     drift = cli("drift")
     assert drift.status == 40
@@ -171,7 +171,7 @@ def test_what_cannot_be_removed_is_told_and_gone_from_the_log(machine: Machine, 
 
 def test_looking_takes_no_lock_and_leaves_no_trace(machine: Machine, cli, state: Path) -> None:
     """The log's file is not written by plan and drift."""
-    machine.kernel.objects.clear()
+    machine.kernel.clear()
     before = (state / "ledger.db").read_bytes()
     for verb in ("plan", "drift"):
         assert cli(verb).status == 40
