@@ -10,9 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from ..domain.drivers import driver_of, lower_host
-from ..domain.events import Entity, Event
-from ..domain.objects import KernelObject, Key, Namespace, Route
-from ..domain.values import EndpointId, HostId, NetworkId, SandboxId, SandboxKind, Subnet, family_of
+from ..domain.events import Entity, Event, PortBound
+from ..domain.objects import KernelObject, Key, Namespace, PortForward, Route
+from ..domain.values import (
+    NOWHERE,
+    EndpointId,
+    HostId,
+    NetworkId,
+    Position,
+    SandboxId,
+    SandboxKind,
+    Subnet,
+    family_of,
+)
 from .views import Views
 
 Objects: TypeAlias = Mapping[Key, KernelObject]
@@ -46,6 +56,31 @@ def entities(views: Views, host: HostId) -> Iterator[Entity]:
     for joined in views.endpoints.joined.values():
         if joined.event.host == host:
             yield ("endpoint", joined.event.endpoint)
+
+
+def decided_at(views: Views, host: HostId) -> dict[Key, Position]:
+    """Tell for each object that a host calls for, which event called for it: its position in the log."""
+    positions: dict[Key, Position] = {}
+    for entity in entities(views, host):
+        called_for = _POSITIONS[entity[0]](views, entity[1])
+        for key, made in lower(views, entity).items():
+            positions[key] = _own_position(views, entity, made) or called_for
+    return positions
+
+
+def _own_position(views: Views, entity: Entity, made: KernelObject) -> Position | None:
+    """Find the event of an object that has one of its own: a published port, a gateway's route."""
+    if isinstance(made, PortForward):
+        held = views.ports_of(EndpointId(entity[1]))
+        return next((port.position for port in held if _is_same_port(port.event, made)), None)
+    if isinstance(made, Route):
+        elected = views.sandboxes.gateways.get((made.sandbox, made.destination.family))
+        return elected.position if elected is not None else None
+    return None
+
+
+def _is_same_port(bound: PortBound, made: PortForward) -> bool:
+    return (bound.protocol, bound.host_address, bound.host_port) == (made.protocol, made.host_address, made.host_port)
 
 
 class Pending:
@@ -147,4 +182,14 @@ _LOWERINGS: dict[str, Callable[[Views, str], list[KernelObject]]] = {
     "network": _lower_network,
     "sandbox": _lower_sandbox,
     "endpoint": _lower_endpoint,
+}
+
+_POSITIONS: dict[str, Callable[[Views, str], Position]] = {
+    "host": lambda views, host: min(
+        (network.position for network in views.networks.networks.values() if network.event.host == host),
+        default=NOWHERE,
+    ),
+    "network": lambda views, identity: views.networks.networks[NetworkId(identity)].position,
+    "sandbox": lambda views, identity: views.sandboxes.sandboxes[SandboxId(identity)].position,
+    "endpoint": lambda views, identity: views.endpoints.joined[EndpointId(identity)].position,
 }

@@ -10,6 +10,7 @@ import errno
 import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from ...domain.facts import NamespaceIdentity
 from ...domain.objects import (
@@ -27,10 +28,12 @@ from ...domain.objects import (
     Sysctl,
     VethPair,
 )
-from ...domain.values import SandboxId
+from ...domain.values import SandboxId, Subnet
 from .lifting import find, lift
-from .model import DEFAULT_MTU, BridgeDevice, Device, NetworkNamespace, RouteEntry, Veth
+from .model import DEFAULT_MTU, BridgeDevice, Device, Ipvlan, Macvlan, NetworkNamespace, RouteEntry, Veth, Vlan
 from .model import Firewall as FirewallState
+
+DeviceT = TypeVar("DeviceT", bound=Device)
 
 BRIDGE_PORTS = 1023
 NAME_BYTES = 15
@@ -182,9 +185,18 @@ class SimulatedKernel:
 
     def add_interface(self, name: str, description: str) -> Device:
         """Let somebody else have an interface in the host's namespace."""
-        _check_name(name)
-        device = Device(name, self.own, next(self.own.indices), description=description)
-        self.own.devices[name] = device
+        return self.plug(Device(name, self.own, next(self.own.indices), description=description))
+
+    def plug(self, device: DeviceT) -> DeviceT:
+        """Put an interface of any kind, that somebody made, into its namespace and on its parent."""
+        _check_name(device.name)
+        if device.name in device.namespace.devices:
+            raise KernelError(errno.EEXIST, f"File exists: {device.name} in that namespace")
+        device.namespace.devices[device.name] = device
+        if isinstance(device, Macvlan | Ipvlan | Vlan) and device.parent is not None:
+            device.parent.children.append(device)
+        if device.bridge is not None:
+            device.bridge.ports[device.name] = device
         self.epoch += 1
         return device
 
@@ -233,7 +245,7 @@ class SimulatedKernel:
 
     def _make_route(self, wanted: Route) -> None:
         device = self._device(wanted.sandbox, wanted.device)
-        on_link = (prefix for prefix in device.addresses if _is_within(wanted.gateway, *prefix))
+        on_link = (True for own, prefix in device.addresses if wanted.gateway in Subnet(own, prefix))
         if wanted.gateway and next(on_link, None) is None:
             raise KernelError(errno.ENETUNREACH, "Network is unreachable: the gateway is on no link")
         route = RouteEntry(wanted.destination, wanted.device, wanted.gateway, is_ours=True)
@@ -283,8 +295,12 @@ class SimulatedKernel:
             return
         if namespace.routes:
             namespace.routes[:] = [route for route in namespace.routes if route.device != device.name]
+        for child in list(device.children):
+            self._drop_device(child)
+        if isinstance(device, Macvlan | Ipvlan | Vlan) and device.parent is not None:
+            device.parent.children.remove(device)
         if device.bridge is not None:
-            del device.bridge.ports[device.name]
+            _unplug(device.bridge, device)
         if isinstance(device, BridgeDevice):
             for port in device.ports.values():
                 port.bridge = None
@@ -323,6 +339,14 @@ class SimulatedKernel:
             raise KernelError(errno.EEXIST, words)
 
 
+def _unplug(bridge: BridgeDevice, port: Device) -> None:
+    """Take a port off a bridge, which forgets what it has learned and was told about it."""
+    del bridge.ports[port.name]
+    for entries in (bridge.static, bridge.learned):
+        for mac in [mac for mac, there in entries.items() if there is port]:
+            del entries[mac]
+
+
 def _is_ours(device: Device) -> bool:
     return device.mark is not None or device.name == "lo"
 
@@ -336,11 +360,3 @@ def _checked_mtu(mtu: int) -> int:
     if mtu and not SMALLEST_MTU <= mtu <= LARGEST_MTU:
         raise KernelError(errno.EINVAL, f"Invalid argument: mtu {mtu}")
     return mtu or DEFAULT_MTU
-
-
-def _is_within(address: bytes, network: bytes, prefix: int) -> bool:
-    """Whether an address is in the network that an interface's address and prefix length say."""
-    if len(address) != len(network):
-        return False
-    shift = len(address) * 8 - prefix
-    return int.from_bytes(address) >> shift == int.from_bytes(network) >> shift

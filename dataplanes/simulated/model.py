@@ -37,6 +37,8 @@ class Device:
     bridge: BridgeDevice | None = None
     """The bridge that it is a port of."""
     is_isolated: bool = False
+    children: list[Device] = field(default_factory=list)
+    """The macvlan, ipvlan and vlan interfaces that stand on it, in whatever namespace they are."""
     description: str = "an interface"
     """What it is, in words, for whoever is refused because of it."""
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import doctor, endpoints, logs, networks, reconciling, sandboxes
+from . import doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -37,6 +37,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.rebuild,
     reconciling.drift,
     reconciling.repair,
+    reaching.reach,
     logs.verify,
     doctor.doctor,
 )

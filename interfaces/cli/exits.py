@@ -43,7 +43,7 @@ FULL = Exit(32, "ledger full", "the disk is full; nothing was appended")
 NEWER = Exit(33, "ledger newer", "the log was written by a newer netledger")
 FOREIGN = Exit(34, "ledger foreign", "the state directory or file is not netledger's")
 BUSY = Exit(35, "ledger busy", "another process owns the host or the log for longer than we wait")
-DIFFERENT = Exit(40, "different", "`plan` and `drift`: kernel and log differ")
+DIFFERENT = Exit(40, "different", "`plan` and `drift`: kernel and log differ; `reach`: it does not reach")
 INTERRUPTED = Exit(130, "interrupted", "interrupted by Ctrl-C")
 CUT_OFF = Exit(141, "cut off", "whoever read the output went away")
 

@@ -1,0 +1,188 @@
+"""What happens to a frame: which interfaces it comes out at when an interface sends it.
+
+Keeps: a frame comes out only at interfaces that are up and would take it: their own MAC address, or everybody's.
+Knows nothing of: routes, translation.
+
+Bridges learn, and forget when what they learned from goes. A frame to a MAC address that a bridge does not know goes to
+all of its ports. Isolated ports of a bridge do not reach each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ...domain.objects import Bridge, Key, VethPair
+from ...domain.values import EndpointId, NetworkId
+from .firewall import Ruling
+from .model import BridgeDevice, Device, Ethernet, Ipvlan, Macvlan, Segment, Veth, Vlan, Vxlan
+from .packets import Packet
+
+EVERYBODY = b"\xff" * 6
+
+
+class Frame(NamedTuple):
+    """A frame: an IP packet on its way to `target`, or without one the question who has the address `target`."""
+
+    source: bytes
+    destination: bytes
+    target: bytes
+    packet: Packet | None = None
+    vlan: int = 0
+
+
+class Passage(NamedTuple):
+    """One thing that a frame passed: the interface, and words about it."""
+
+    device: Device
+    what: str
+
+
+class Arrival(NamedTuple):
+    """An interface that a frame came out at, and what it passed on the way."""
+
+    device: Device
+    passed: tuple[Passage, ...]
+
+
+class Wires:
+    """The way of frames. `judge` is asked about a bridged packet; `tunnel` carries a VXLAN frame to its other ends."""
+
+    def __init__(
+        self,
+        judge: Callable[[BridgeDevice, Packet], Ruling],
+        tunnel: Callable[[Vxlan, bytes], Iterator[Device]],
+    ) -> None:
+        self._judge = judge
+        self._tunnel = tunnel
+
+    def send(self, device: Device, frame: Frame, passed: tuple[Passage, ...] = ()) -> Iterator[Arrival]:
+        """Send a frame out of an interface; yield where it comes out."""
+        if not device.is_up:
+            return
+        match device:
+            case Veth(peer=Veth() as peer):
+                yield from self._arrive(peer, frame, passed)
+            case Ethernet(segment=Segment() as segment):
+                for card in segment.devices.values():
+                    if card is not device:
+                        yield from self._arrive(card, frame, passed)
+            case BridgeDevice():
+                yield from self._bridge(device, None, frame, passed)
+            case Macvlan(parent=Device() as parent):
+                yield from self._from_macvlan(device, parent, frame, passed)
+            case Ipvlan(parent=Device() as parent):
+                yield from self._from_ipvlan(device, parent, frame, passed)
+            case Vlan(parent=Device() as parent, vlan=tag):
+                tagged = frame._replace(vlan=tag)
+                yield from self.send(parent, tagged, (*passed, Passage(device, f"tags with VLAN {tag}")))
+            case Vxlan():
+                yield from self._from_vxlan(device, frame, passed)
+
+    def _arrive(self, device: Device, frame: Frame, passed: tuple[Passage, ...]) -> Iterator[Arrival]:
+        """Let a frame come in at an interface."""
+        if not device.is_up:
+            return
+        if frame.vlan:
+            for child in device.children:
+                if isinstance(child, Vlan) and child.vlan == frame.vlan:
+                    yield from self._arrive(child, frame._replace(vlan=0), passed)
+            if device.bridge is None:
+                return
+        if device.bridge is not None:
+            yield from self._bridge(device.bridge, device, frame, passed)
+            return
+        taken = False
+        for child in device.children:
+            if self._takes(child, frame):
+                taken = True
+                yield from self._arrive(child, frame, (*passed, Passage(device, f"passes it up to {child.name}")))
+        if frame.destination == EVERYBODY or (frame.destination == device.mac and not taken):
+            yield Arrival(device, passed)
+
+    def _bridge(
+        self, bridge: BridgeDevice, incoming: Device | None, frame: Frame, passed: tuple[Passage, ...]
+    ) -> Iterator[Arrival]:
+        """Let a frame through a bridge, from a port or from the bridge's own host."""
+        if not bridge.is_up:
+            return
+        if incoming is not None:
+            if frame.source not in bridge.static:
+                bridge.learned[frame.source] = incoming
+            if frame.destination in (EVERYBODY, bridge.mac):
+                if bridge.bridge is None:
+                    yield Arrival(bridge, passed)
+                if frame.destination != EVERYBODY:
+                    return
+        for port in self._ports(bridge, frame.destination):
+            if port is incoming or not port.is_up or (incoming and incoming.is_isolated and port.is_isolated):
+                continue
+            if incoming is not None and frame.packet is not None and not self._judge(bridge, frame.packet).is_accepted:
+                continue
+            over = (*passed, Passage(bridge, f"bridges it to {port.name}"), Passage(port, f"{port.name} sends it"))
+            yield from self.send(port, frame, over)
+
+    def _ports(self, bridge: BridgeDevice, destination: bytes) -> Iterator[Device]:
+        known = bridge.static.get(destination) or bridge.learned.get(destination)
+        if known is not None and destination != EVERYBODY and bridge.ports.get(known.name) is known:
+            yield known
+        else:
+            yield from list(bridge.ports.values())
+
+    def _takes(self, child: Device, frame: Frame) -> bool:
+        """Whether an interface on top of another takes a frame that came in from the wire."""
+        match child:
+            case Macvlan(mode="passthru"):
+                return True
+            case Macvlan():
+                return frame.destination in (EVERYBODY, child.mac)
+            case Ipvlan():
+                has = any(address == frame.target for address, _ in child.addresses)
+                return has and (child.mode == "l2" or frame.packet is not None)
+            case _:
+                return False
+
+    def _from_macvlan(
+        self, device: Macvlan, parent: Device, frame: Frame, passed: tuple[Passage, ...]
+    ) -> Iterator[Arrival]:
+        """In bridge mode siblings are reached at once; else only what is beyond the parent; the parent itself never."""
+        siblings = (there for there in parent.children if isinstance(there, Macvlan) and there is not device)
+        is_taken = False
+        for sibling in siblings if device.mode == "bridge" else ():
+            if sibling.mode == "bridge" and sibling.is_up and frame.destination in (EVERYBODY, sibling.mac):
+                is_taken = is_taken or frame.destination == sibling.mac
+                yield from self._arrive(sibling, frame, passed)
+        if not is_taken:
+            yield from self.send(parent, frame, (*passed, Passage(parent, f"{parent.name} sends it")))
+
+    def _from_ipvlan(
+        self, device: Ipvlan, parent: Device, frame: Frame, passed: tuple[Passage, ...]
+    ) -> Iterator[Arrival]:
+        """Siblings are told apart by address; everybody has the parent's MAC address."""
+        for sibling in parent.children:
+            is_other = isinstance(sibling, Ipvlan) and sibling is not device
+            if is_other and sibling.is_up and any(address == frame.target for address, _ in sibling.addresses):
+                yield Arrival(sibling, passed)
+                return
+        wire = frame._replace(source=parent.mac)
+        yield from self.send(parent, wire, (*passed, Passage(parent, f"{parent.name} sends it")))
+
+    def _from_vxlan(self, device: Vxlan, frame: Frame, passed: tuple[Passage, ...]) -> Iterator[Arrival]:
+        """Send it to the one other end that the FDB has for the MAC address, else to all of them."""
+        known = device.fdb.get(frame.destination)
+        over = (*passed, Passage(device, f"wraps it into VXLAN {device.vni}"))
+        for remote in device.remotes if known is None else (known,):
+            for other in self._tunnel(device, remote):
+                yield from self._arrive(other, frame, over)
+
+
+def key_of(device: Device) -> Key | None:
+    """Name the object that an interface of ours was made for."""
+    if device.mark is None:
+        return None
+    if isinstance(device, BridgeDevice):
+        return Bridge(device.name, NetworkId(""), b"", 0).key
+    if isinstance(device, Veth):
+        end = device if device.is_host_end or device.peer is None else device.peer
+        return VethPair(end.name, EndpointId(""), "", device.namespace.sandbox, "", b"", 0, isolated=False).key
+    return None

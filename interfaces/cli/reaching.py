@@ -1,0 +1,92 @@
+"""`netledger reach`: who reaches whom in the network that the log calls for, and because of which events.
+
+Must not know: how a packet finds its way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from ...domain.errors import Invalid
+from ...domain.values import format_address
+from .exits import DIFFERENT, DONE
+from .options import HERE, Log
+from .printing import clean, document
+from .session import reading
+
+if TYPE_CHECKING:
+    from ...dataplanes.simulated.packets import Hop, Reach
+
+Family: TypeAlias = Annotated[
+    int, Parameter(name="--family", help="4 or 6: the addresses of which family; else 4 first.")
+]
+WholeMatrix: TypeAlias = Annotated[
+    bool, Parameter(name="--matrix", help="Ask everybody for every endpoint and every published port.")
+]
+
+
+def reach(
+    source: str = "",
+    destination: str = "",
+    what: str = "icmp",
+    /,
+    *,
+    family: Family = 0,
+    matrix: WholeMatrix = False,
+    log: Log = HERE,
+) -> int:
+    """Say whether SOURCE reaches DESTINATION, hop by hop, and because of which position of the log.
+
+    A place is `host`, `outside` (a machine on the host's link), a container or NETWORK/ENDPOINT; DESTINATION may be an
+    address. WHAT is `icmp` or PROTOCOL/PORT, as tcp/80. It is asked of a simulation of what the log calls for, where
+    every port of a container answers: no kernel is touched. Status 40 when it does not reach.
+    """
+    from ...replay.simulation import Simulation, describe
+
+    if matrix == bool(source) or bool(source) != bool(destination) or family not in (0, 4, 6):
+        remedy = "name SOURCE and DESTINATION (with --family 4 or 6), or --matrix alone"
+        raise Invalid("ask who reaches whom", "it takes a source and a destination, or --matrix", remedy)
+    with reading(log) as controller:
+        with controller.reading() as views:
+            simulation = Simulation(views, controller.host)
+        if matrix:
+            found = simulation.matrix()
+            if log.json:
+                document([{**question._asdict(), "verdict": verdict} for question, verdict in found.items()])
+            else:
+                print(_cleaned(describe(found)))
+            return DONE.status
+        asked = simulation.reach(source, destination, what, family=family)
+        if log.json:
+            document(_built(asked))
+        else:
+            print(_cleaned(str(asked)))
+        return (DONE if asked.is_reached else DIFFERENT).status
+
+
+def _built(asked: Reach) -> dict[str, object]:
+    return {
+        "verdict": asked.verdict,
+        "at": str(asked.at) if asked.at else None,
+        "seen_from": format_address(asked.seen_from) if asked.seen_from else None,
+        "port": asked.port,
+        "hops": [_hop(hop) for hop in asked.hops],
+        "reply": [_hop(hop) for hop in asked.reply],
+    }
+
+
+def _hop(hop: Hop) -> dict[str, object]:
+    return {
+        "host": hop.host,
+        "sandbox": hop.sandbox or None,
+        "what": hop.what,
+        "object": hop.key,
+        "position": hop.position or None,
+    }
+
+
+def _cleaned(text: str) -> str:
+    """Make each line printable."""
+    return "\n".join(map(clean, text.splitlines()))
