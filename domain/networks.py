@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .commands import CreateNetwork, DeleteNetwork, PoolRequest
 from .decision import Context, Decision, Guard
-from .drivers import DRIVERS, BridgeDriver
+from .drivers import DRIVERS, NetworkDriver
 from .endpoints import abandon, forget
 from .errors import Conflict, InUse, Invalid, NotFound, Unavailable
 from .events import (
@@ -223,7 +223,7 @@ def _check_pool(request: PoolRequest, asked: str) -> None:
             raise Invalid(asked, f"gateway {format_address(request.gateway)} is not an IPv{request.family} address")
 
 
-def _check_pool_count(command: CreateNetwork, driver: BridgeDriver, asked: str) -> None:
+def _check_pool_count(command: CreateNetwork, driver: NetworkDriver, asked: str) -> None:
     if not command.pools:
         raise Invalid(asked, "it has neither IPv4 nor IPv6", "enable one of them")
     for family in (4, 6):

@@ -2,13 +2,14 @@
 
 from ..errors import LedgerNewer
 from .bridge import BridgeDriver, lower_host
+from .driver import NetworkDriver
 
-DRIVERS: dict[str, BridgeDriver] = {BridgeDriver.name: BridgeDriver()}
+DRIVERS: dict[str, NetworkDriver] = {BridgeDriver.name: BridgeDriver()}
 
-__all__ = ["DRIVERS", "BridgeDriver", "driver_of", "lower_host"]
+__all__ = ["DRIVERS", "BridgeDriver", "NetworkDriver", "driver_of", "lower_host"]
 
 
-def driver_of(name: str) -> BridgeDriver:
+def driver_of(name: str) -> NetworkDriver:
     """Find the driver of a network that the log has; another version may have known more of them."""
     driver = DRIVERS.get(name)
     if driver is None:

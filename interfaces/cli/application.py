@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
+from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -39,6 +39,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.repair,
     reaching.reach,
     logs.verify,
+    checking.check,
     doctor.doctor,
 )
 for _command in _COMMANDS:

@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from netledger.dataplanes.contract import Claim, Observation, Place, Plan, Status, Step, Verb
+from netledger.dataplanes.contract import Claim, Place, Plan, Status, Step, Verb
 from netledger.dataplanes.simulated import KernelError, SimulatedDataplane, SimulatedKernel
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.objects import MAKING_ORDER, Address, Bridge, Firewall, Namespace, PortForward, VethPair
 from netledger.domain.values import SandboxKind
-from tests.dataplanes.contract_suite import DataplaneContract, World, everything
+from netledger.testing.contracts.dataplane import DataplaneContract, World, everything
 
 BRIDGE = Bridge("br0", "n", b"\x02" + bytes(5), 0)
 
@@ -22,7 +22,7 @@ class Others:
         self.cookies = itertools.count(1)
 
     def make_interface(self, name: str) -> None:
-        self.dataplane.kernel.foreign_devices[name] = "a dummy interface"
+        self.dataplane.kernel.add_interface(name, "a dummy interface")
 
     def listen(self, port: int) -> None:
         claim = Claim(protocol=6, host_address=bytes(4), host_port=port)
@@ -49,26 +49,26 @@ class TestSimulatedDataplane(DataplaneContract):
         return Others(dataplane)
 
 
-class Forgetful(SimulatedDataplane):
-    """Leaves one object of a kind out of what it observes."""
+class Deaf(SimulatedKernel):
+    """A kernel that says yes to the first object of a kind and makes nothing."""
 
     def __init__(self, kind: type) -> None:
-        super().__init__(SimulatedKernel())
-        self.kind = kind
+        super().__init__()
+        self.kind: type | None = kind
 
-    def observe(self, places):
-        """Observe all but one."""
-        observation = super().observe(places)
-        dropped = next((key for key, thing in observation.objects.items() if type(thing) is self.kind), None)
-        rest = {key: thing for key, thing in observation.objects.items() if key != dropped}
-        return Observation(rest, observation.dying, observation.lost)
+    def make(self, wanted):
+        """Make all but one."""
+        if type(wanted) is self.kind:
+            self.kind = None
+        else:
+            super().make(wanted)
 
 
 @pytest.mark.parametrize("kind", MAKING_ORDER)
-def test_the_contract_notices_a_forgotten_object(kind, tmp_path):
-    """A dataplane that drops one applied object of any kind from `observe` does not pass."""
+def test_the_contract_notices_a_dropped_object(kind, tmp_path):
+    """A dataplane that drops one applied object of any kind does not pass."""
     with pytest.raises(AssertionError):
-        DataplaneContract().test_what_was_asked_for_is_what_is_observed(World(Forgetful(kind), tmp_path))
+        DataplaneContract().test_what_was_asked_for_is_what_is_observed(World(SimulatedDataplane(Deaf(kind)), tmp_path))
 
 
 def test_observing_reads_the_kernel_and_not_the_plan(tmp_path):
@@ -76,9 +76,9 @@ def test_observing_reads_the_kernel_and_not_the_plan(tmp_path):
     dataplane = SimulatedDataplane(SimulatedKernel())
     world = World(dataplane, tmp_path)
     world.do(*everything(world))
-    key = next(thing.key for thing in world.wanted.values() if isinstance(thing, Bridge))
-    dataplane.kernel.remove(key)
-    assert key not in world.observed()
+    bridge = next(thing for thing in world.wanted.values() if isinstance(thing, Bridge))
+    dataplane.kernel.remove(bridge)
+    assert bridge.key not in world.observed()
 
 
 def test_a_fault_plan_decides_which_step_fails():
@@ -123,8 +123,9 @@ def test_the_kernel_refuses_what_has_no_ground(thing, number):
     """No bridge, no device, no table, a name that is taken: each has the kernel's errno."""
     kernel = SimulatedKernel()
     kernel.make(BRIDGE)
+    kernel.make(Namespace("s", "/run/s"))
     kernel.make(VethPair("nl1", "e", "br0", "s", "eth0", BRIDGE.mac, 0, isolated=False))
-    kernel.foreign_devices["eth0"] = "a network card"
+    kernel.add_interface("eth0", "a network card")
     with pytest.raises(KernelError) as caught:
         kernel.make(thing)
     assert caught.value.number == number
@@ -133,7 +134,7 @@ def test_the_kernel_refuses_what_has_no_ground(thing, number):
 def test_removing_what_is_not_there_is_an_error_of_the_kernel():
     """ENOENT; the dataplane makes `already so` of it."""
     with pytest.raises(KernelError):
-        SimulatedKernel().remove(BRIDGE.key)
+        SimulatedKernel().remove(BRIDGE)
     outcomes = SimulatedDataplane().apply(Plan((Step(Verb.REMOVE, BRIDGE),), {}))
     assert [outcome.status for outcome in outcomes] == [Status.ALREADY]
 

@@ -11,8 +11,8 @@ from netledger.domain.errors import DataplaneFault, InUse, LedgerFull
 from netledger.domain.events import DataplaneFaulted
 from netledger.domain.objects import Bridge
 from netledger.projections.desired import lower_everything
+from netledger.testing.checkers import check_log
 from tests.desk import create_endpoint, create_network, identifier
-from tests.invariants import check_log
 
 
 def test_what_another_writer_built_on_it_is_not_taken_away(start, state, kernel):

@@ -26,8 +26,8 @@ from netledger.domain.events import (
 from netledger.domain.objects import Address, Bridge, Firewall, Namespace, PortForward, Route, VethPair
 from netledger.projections.desired import lower_everything
 from netledger.replay import drift
+from netledger.testing.checkers import check_log
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
-from tests.invariants import check_log
 
 BUSY = 16
 N1, E, F, C = identifier("n1"), identifier("n1/e"), identifier("n1/f"), identifier("c")

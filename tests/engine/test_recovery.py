@@ -14,9 +14,10 @@ from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.values import SandboxKind
 from netledger.projections.desired import lower_everything
 from netledger.replay import drift
+from netledger.testing.author import Universe
+from netledger.testing.checkers import check_log
+from netledger.testing.strategies import histories
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
-from tests.invariants import check_log
-from tests.strategies import NAMESPACES, histories, simulated
 
 N1, E, C = identifier("n1"), identifier("n1/e"), identifier("c")
 GROUND = [
@@ -36,7 +37,7 @@ class CrashingDataplane(SimulatedDataplane):
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         super().__init__(kernel, faults=self._count)
-        self.namespaces.update(NAMESPACES)
+        self.namespaces.update(Universe().namespaces)
         self.steps_left: int | None = None
 
     def _count(self, _step) -> int:
@@ -58,7 +59,7 @@ def crash(controller: Controller) -> None:
 
 def reopen(state, kernel, **attributes) -> Controller:
     """Start anew on what there is."""
-    dataplane = simulated(kernel)
+    dataplane = Universe().dataplane(kernel)
     for name, value in attributes.items():
         setattr(dataplane, name, value)
     return Controller.open(state, dataplane=dataplane, synchronous="NORMAL")

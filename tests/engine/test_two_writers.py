@@ -35,8 +35,8 @@ from netledger.engine.machine import APPEND_ATTEMPTS
 from netledger.engine.requests import author
 from netledger.engine.results import Result
 from netledger.projections.views import Views
+from netledger.testing.checkers import check_log
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
-from tests.invariants import check_log
 
 BRIDGE = "com.docker.network.bridge.name"
 MAC = parse_mac("02:42:0a:00:00:07")

@@ -13,8 +13,8 @@ from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.events import EVENT_TYPES
 from netledger.ledger.ledger import Ledger
 from netledger.replay import plan, rebuild
+from netledger.testing.checkers import check_log
 from tests.golden.make import digests, objects
-from tests.invariants import check_log
 
 FOLDER = Path(__file__).parent
 LOGS = sorted(FOLDER.glob("log*.db"))

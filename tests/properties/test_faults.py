@@ -15,8 +15,9 @@ from netledger.domain.errors import DataplaneFault
 from netledger.projections.desired import lower_everything
 from netledger.projections.views import Views
 from netledger.replay import drift
-from tests.invariants import check_log
-from tests.strategies import NAMESPACES, everything_deleted, histories
+from netledger.testing.author import Author, Seeded, Universe
+from netledger.testing.checkers import check_log
+from netledger.testing.strategies import histories
 
 BUSY = 16
 
@@ -44,7 +45,7 @@ def test_when_the_faults_are_over_everything_is_as_the_log_says(batches, pattern
         return BUSY if count % (seldom + 1) == 0 and pattern[count % len(pattern)] else 0
 
     dataplane = SimulatedDataplane(kernel, faults=faults)
-    dataplane.namespaces.update(NAMESPACES)
+    dataplane.namespaces.update(Universe().namespaces)
     with mock.patch.object(subscriber, "time", clock), Controller.open(dataplane=dataplane) as controller:
         for batch in batches:
             with suppress(ExceptionGroup):
@@ -63,5 +64,5 @@ def test_when_the_faults_are_over_everything_is_as_the_log_says(batches, pattern
             assert views.digest() == scratch.digest()
             assert not views.faults.owed
         assert drift(controller).agrees
-        controller.execute(everything_deleted())
+        controller.execute(Author(Seeded(0)).farewell())
         assert kernel.objects == {}

@@ -15,8 +15,9 @@ from netledger.domain.events import Event, Recorded
 from netledger.projections.desired import entities, lower, lower_everything
 from netledger.projections.views import Views
 from netledger.replay import drift
-from tests.invariants import check_log
-from tests.strategies import everything_deleted, histories, simulated
+from netledger.testing.author import Author, Seeded, Universe
+from netledger.testing.checkers import check_log
+from netledger.testing.strategies import histories
 
 LASTING = {("networks", "hosts"), ("networks", "boots"), ("ports", "last chosen")}
 """The tables that keep something when everything is deleted: the host, and where the choice of ports goes on."""
@@ -53,7 +54,7 @@ def history_of(batches) -> list[Recorded[Event]]:
 def test_kernel_views_and_log_agree_after_every_batch(batches):
     """The kernel holds the full lowering, the views are the fold of the log, the log keeps the invariants."""
     kernel = SimulatedKernel()
-    with Controller.open(dataplane=simulated(kernel)) as controller:
+    with Controller.open(dataplane=Universe().dataplane(kernel)) as controller:
         scratch = Views()
         for batch in batches:
             controller.execute(batch)
@@ -73,10 +74,10 @@ def test_kernel_views_and_log_agree_after_every_batch(batches):
 def test_what_is_deleted_leaves_nothing(batches):
     """When everything is deleted every table is empty, but for what lasts, and so is the kernel."""
     kernel = SimulatedKernel()
-    with Controller.open(dataplane=simulated(kernel)) as controller:
+    with Controller.open(dataplane=Universe().dataplane(kernel)) as controller:
         for batch in batches:
             controller.execute(batch)
-        controller.execute(everything_deleted())
+        controller.execute(Author(Seeded(0)).farewell())
         with controller.reading() as views:
             left = {
                 (name, table_name)

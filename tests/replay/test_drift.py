@@ -21,9 +21,10 @@ from netledger.domain.objects import Bridge, ForwardPolicy, Masquerade, Namespac
 from netledger.domain.values import SandboxKind
 from netledger.projections.desired import lower_everything
 from netledger.replay import drift, rebuild, repair
+from netledger.testing.author import Universe
+from netledger.testing.checkers import check_log
+from netledger.testing.strategies import histories
 from tests.desk import create_endpoint, create_sandbox, identifier, join
-from tests.invariants import check_log
-from tests.strategies import histories, simulated
 
 
 def first(kernel, kind):
@@ -182,7 +183,7 @@ def test_a_reader_may_look_and_not_mend(tmp_path, kernel, mend):
 def test_any_damage_is_mended_in_one_go(batches, data):
     """Whatever objects are taken away behind the log's back, one repair brings all of them back."""
     kernel = SimulatedKernel()
-    with Controller.open(dataplane=simulated(kernel)) as controller:
+    with Controller.open(dataplane=Universe().dataplane(kernel)) as controller:
         for batch in batches:
             controller.execute(batch)
         wanted = dict(kernel.objects)

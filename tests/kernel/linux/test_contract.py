@@ -11,7 +11,7 @@ import pytest
 
 from netledger.dataplanes.contract import Instance
 from netledger.dataplanes.linux import LinuxDataplane
-from tests.dataplanes.contract_suite import DataplaneContract
+from netledger.testing.contracts.dataplane import DataplaneContract
 from tests.kernel.linux.conftest import inside, shell
 
 

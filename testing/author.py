@@ -1,0 +1,300 @@
+"""An author of commands: mostly ones that make sense now, seldom ones that will be refused.
+
+Keeps: the same choices in the same state give the same commands. The universe of names is so small that things meet.
+Knows nothing of: where choices come from (Hypothesis, a seeded generator).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+from ..dataplanes.simulated import FaultPlan, SimulatedDataplane, SimulatedKernel
+from ..domain.commands import (
+    AddAlias,
+    Command,
+    CreateEndpoint,
+    CreateNetwork,
+    CreateSandbox,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    JoinEndpoint,
+    LeaveEndpoint,
+    LoseSandbox,
+    PoolRequest,
+    RemoveAlias,
+)
+from ..domain.errors import Refusal
+from ..domain.events import OptionValue
+from ..domain.facts import NamespaceIdentity
+from ..domain.values import (
+    AllocationPolicy,
+    NetworkId,
+    PortRequest,
+    SandboxKind,
+    Subnet,
+    parse_address,
+    parse_mac,
+    parse_subnet,
+)
+from ..projections.views import Views
+from .blunders import BLUNDERS
+from .desk import Desk, identifier
+
+T = TypeVar("T")
+
+BRIDGE = "com.docker.network.bridge.name"
+ICC = "com.docker.network.bridge.enable_icc"
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+MTU = "com.docker.network.driver.mtu"
+HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+USUALLY = 90
+"""In percent: how often a command fits the state."""
+
+KINDS = (
+    *("create endpoint",) * 3,
+    *("join",) * 6,
+    *("leave",) * 3,
+    *("create network", "create sandbox", "add alias", "remove alias"),
+    *("delete endpoint", "delete sandbox", "delete network", "lose sandbox"),
+)
+"""What there is to ask for, the more common more than once."""
+
+GROUND = (*("create network",) * 2, *("create sandbox",) * 2, *("create endpoint",) * 3, *("join",) * 2)
+"""What a history may begin with, so that there is something to work with."""
+
+
+class Choice(Protocol):
+    """Where choices come from."""
+
+    def pick(self, among: Sequence[T]) -> T:
+        """Choose one; the first is the simplest."""
+
+    def chance(self, percent: int) -> bool:
+        """Answer yes so often; yes is the simpler answer."""
+
+
+class Seeded:
+    """Choices of a seeded generator: the same seed, the same choices."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311  # no secret: the same seed is to give the same choices
+
+    def pick(self, among: Sequence[T]) -> T:
+        """Choose one, all equally likely."""
+        return among[self._random.randrange(len(among))]
+
+    def chance(self, percent: int) -> bool:
+        """Answer yes so often."""
+        return self._random.randrange(100) < percent
+
+
+class Universe:
+    """The names that there are, and the namespaces of attached sandboxes."""
+
+    def __init__(self, networks: int = 3, endpoints: int = 6, sandboxes: int = 4) -> None:
+        self.networks = [f"n{number}" for number in range(networks)]
+        self.endpoints = [f"e{number}" for number in range(endpoints)]
+        self.sandboxes = [f"c{number}" for number in range(sandboxes)]
+        self.namespaces = {
+            f"/run/netns/{name}": NamespaceIdentity("boot", number) for number, name in enumerate(self.sandboxes)
+        }
+        """What has to be at which path, for the commands to be carried out."""
+
+    def dataplane(
+        self, kernel: SimulatedKernel | None = None, *, faults: FaultPlan | None = None
+    ) -> SimulatedDataplane:
+        """Make a simulated dataplane on which every command can be carried out."""
+        made = SimulatedDataplane(kernel, faults=faults)
+        made.namespaces.update(self.namespaces)
+        return made
+
+
+class Author:
+    """Writes commands; knows what is there by `views`, or carries its commands out on a desk of its own."""
+
+    def __init__(
+        self, choice: Choice, universe: Universe | None = None, views: Callable[[], Views] | None = None
+    ) -> None:
+        self.choice = choice
+        self.universe = universe or Universe()
+        self._desk = Desk() if views is None else None
+        self._views = views
+
+    @property
+    def views(self) -> Views:
+        """The state that commands are written for."""
+        if self._views is not None:
+            return self._views()
+        assert self._desk is not None, "without views there is a desk"
+        return self._desk.views
+
+    def command(self, kind: str | None = None) -> Command:
+        """Write a command of a kind, or of any."""
+        command = self._write(kind or self.choice.pick(KINDS))
+        if self._desk is not None:
+            with suppress(Refusal):
+                self._desk.do(command)
+        return command
+
+    def blunder(self) -> Command:
+        """Write a command that no state makes right."""
+        views, universe = self.views, self.universe
+        network = self._known(universe.networks, views.networks.networks)
+        return self.choice.pick(BLUNDERS)(network, self._known(universe.endpoints, views.endpoints.endpoints))
+
+    def farewell(self) -> list[Command]:
+        """Ask for the end of everything in the universe."""
+        ids = (identifier, _other_identifier)
+        return [
+            *(DeleteNetwork(make(name), force=True) for name in self.universe.networks for make in ids),
+            *(DeleteSandbox(make(name), force=True) for name in self.universe.sandboxes for make in ids),
+        ]
+
+    # --- one kind each
+
+    def _write(self, kind: str) -> Command:
+        writers: dict[str, Callable[[], Command]] = {
+            "create network": self._create_network,
+            "create endpoint": self._create_endpoint,
+            "create sandbox": self._create_sandbox,
+            "join": self._join,
+            "leave": lambda: LeaveEndpoint(self._known(self.universe.endpoints, self.views.endpoints.joined)),
+            "add alias": lambda: AddAlias(
+                self._known(self.universe.endpoints, self.views.endpoints.endpoints), self._alias()
+            ),
+            "remove alias": lambda: RemoveAlias(
+                self._known(self.universe.endpoints, self.views.endpoints.aliases), self._alias()
+            ),
+            "delete endpoint": lambda: DeleteEndpoint(
+                self._known(self.universe.endpoints, self.views.endpoints.endpoints), self.choice.chance(50)
+            ),
+            "delete network": lambda: DeleteNetwork(
+                self._known(self.universe.networks, self.views.networks.networks), self.choice.chance(50)
+            ),
+            "delete sandbox": lambda: DeleteSandbox(
+                self._known(self.universe.sandboxes, self.views.sandboxes.sandboxes), self.choice.chance(50)
+            ),
+            "lose sandbox": self._lose_sandbox,
+            "blunder": self.blunder,
+        }
+        return writers[kind]()
+
+    def _create_network(self) -> CreateNetwork:
+        name = self._free(self.universe.networks, self.views.networks.networks)
+        pools = self._pools(self.universe.networks.index(name))
+        internal = not self.choice.chance(75)
+        return CreateNetwork(self._identity(name), name, "bridge", pools, internal, self.options())
+
+    def _create_sandbox(self) -> CreateSandbox:
+        name = self._free(self.universe.sandboxes, self.views.sandboxes.sandboxes)
+        managed, attached, delegated = SandboxKind.MANAGED, SandboxKind.ATTACHED, SandboxKind.DELEGATED
+        kind = self.choice.pick((managed, managed, attached, delegated))
+        if kind is not attached:
+            id_of = name if self.choice.chance(USUALLY) else self.choice.pick(self.universe.sandboxes)
+            return CreateSandbox(identifier(id_of), name, kind)
+        path = f"/run/netns/{name if self.choice.chance(85) else self.choice.pick(self.universe.sandboxes)}"
+        return CreateSandbox(identifier(name), name, kind, path, self.universe.namespaces[path])
+
+    def _create_endpoint(self) -> CreateEndpoint:
+        """Write an endpoint whose addresses and ports its network can usually have."""
+        views, choice = self.views, self.choice
+        name = self._free(self.universe.endpoints, views.endpoints.endpoints)
+        network = NetworkId(self._known(self.universe.networks, views.networks.networks))
+        record = views.network(network)
+        fitting: list[tuple[bytes, ...]] = [()]
+        is_internal = False
+        if record is not None:
+            is_internal = record.event.internal
+            fitting += [(pool.subnet.at(ordinal),) for pool in record.event.pools for ordinal in (2, 3, 1, 0)]
+        wanted = choice.pick(fitting if choice.chance(USUALLY) else [(parse_address("10.9.0.1"),)])
+        ports = () if is_internal and choice.chance(USUALLY) else self.ports()
+        others = () if choice.chance(50) else (self._alias(),)
+        mac = choice.pick((b"", b"", b"", parse_mac("02:42:0a:00:00:07")))
+        return CreateEndpoint(self._identity(name), network, name, wanted, mac, ports, others)
+
+    def _join(self) -> JoinEndpoint:
+        views, choice = self.views, self.choice
+        free = [there for there in views.endpoints.endpoints if there not in views.endpoints.joined]
+        endpoint = self._known(self.universe.endpoints, free)
+        sandbox = self._known(self.universe.sandboxes, views.sandboxes.sandboxes)
+        priority = choice.pick((0, 1, 2)) if choice.chance(98) else 1 << 40
+        return JoinEndpoint(endpoint, sandbox, priority, choice.pick(("", "", "", "eth0", "eth1")))
+
+    def _lose_sandbox(self) -> LoseSandbox:
+        known = self.views.sandboxes.sandboxes.values()
+        others = {there.event.sandbox for there in known if there.event.kind is not SandboxKind.MANAGED}
+        return LoseSandbox(self._known(self.universe.sandboxes, others), "gone")
+
+    # --- parts
+
+    def options(self) -> dict[str, OptionValue]:
+        """Write some of the bridge driver's options."""
+        known: tuple[tuple[str, tuple[OptionValue, ...]], ...] = (
+            (BRIDGE, ("shared",)),
+            (ICC, (True, False)),
+            (MASQUERADE, (True, False)),
+            (MTU, (0, 1400)),
+            (HOST_BINDING, ("192.0.2.1",)),
+        )
+        return {label: self.choice.pick(values) for label, values in known if not self.choice.chance(60)}
+
+    def ports(self) -> tuple[PortRequest, ...]:
+        """Write up to two published ports."""
+        pick = self.choice.pick
+        addresses = (b"", b"", b"", b"", parse_address("192.0.2.1"), parse_address("2001:db8::1"))
+        return tuple(
+            PortRequest(
+                protocol=pick((6, 17)),
+                port=pick((80, 443)),
+                host_port=pick((0, 0, 8080, 8081)),
+                host_address=pick(addresses),
+            )
+            for _ in range(pick((0, 1, 2)))
+        )
+
+    def _pools(self, number: int) -> tuple[PoolRequest, ...]:
+        """Write one block of IPv4, of IPv6 or of each: predefined, or named, some of them tiny, seldom another's."""
+        pick, chance = self.choice.pick, self.choice.chance
+        third = number if chance(USUALLY) else pick(range(len(self.universe.networks)))
+        blocks: dict[int, tuple[str | None, ...]] = {
+            4: (None, None, f"10.{third}.0.0/24", f"10.{third}.0.0/29", f"10.{third}.0.0/31"),
+            6: (None, f"fd00:{third:x}::/64", f"fd00:{third:x}::/126"),
+        }
+        requests = []
+        for family in pick(((4,), (4,), (4, 6), (4, 6), (6,))):
+            text = pick(blocks[family])
+            block = parse_subnet(text) if text is not None else None
+            gateway = _second(block) if block is not None and not chance(80) else None
+            requests.append(PoolRequest(family, block, gateway, pick(tuple(AllocationPolicy))))
+        return tuple(requests)
+
+    def _identity(self, name: str) -> Any:  # noqa: ANN401  # ids of every kind are 64 hex digits
+        """Give the id that goes with a name; seldom another one."""
+        return identifier(name) if self.choice.chance(95) else _other_identifier(name)
+
+    def _alias(self) -> str:
+        return self.choice.pick(("www", "db"))
+
+    def _known(self, names: Sequence[str], there: Collection[str]) -> Any:  # noqa: ANN401  # ids of every kind
+        """Choose the id of what is there, seldom of anything else."""
+        every = [make(name) for make in (identifier, _other_identifier) for name in names]
+        fitting = [identity for identity in every if identity in there]
+        return self.choice.pick(fitting if fitting and self.choice.chance(USUALLY) else every[: len(names)])
+
+    def _free(self, names: Sequence[str], there: Collection[str]) -> str:
+        """Choose a name whose ids are free, seldom any other."""
+        fitting = [name for name in names if identifier(name) not in there and _other_identifier(name) not in there]
+        return self.choice.pick(fitting if fitting and self.choice.chance(USUALLY) else names)
+
+
+def _other_identifier(name: str) -> Any:  # noqa: ANN401  # ids of every kind are 64 hex digits
+    return identifier(f"another {name}")
+
+
+def _second(block: Subnet) -> bytes:
+    """Give a gateway that nobody would choose by default, where there is room."""
+    return block.at(2) if block.host_bits > 1 else block.at(1)

@@ -1,0 +1,167 @@
+"""Commands that no state makes right: one for each thing that can be wrong with a command in itself.
+
+Keeps: each is refused wherever it is carried out. Knows nothing of: what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..domain.commands import (
+    AddAlias,
+    Command,
+    CreateEndpoint,
+    CreateNetwork,
+    CreateSandbox,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    JoinEndpoint,
+    PoolRequest,
+)
+from ..domain.events import OptionValue
+from ..domain.values import (
+    EndpointId,
+    NetworkId,
+    PortRequest,
+    SandboxId,
+    SandboxKind,
+    Subnet,
+    parse_address,
+    parse_mac,
+    parse_port,
+    parse_subnet,
+)
+from .desk import identifier
+
+NEW = "blunder"
+LONG = "x" * 5000
+LOOPBACK = parse_address("127.0.0.1")
+ANYWHERE = parse_address("10.77.0.1")
+
+
+def network(*pools: PoolRequest, **others: object) -> Callable[[str, str], Command]:
+    """Create a network with something wrong about it."""
+    name = str(others.pop("name", NEW))
+    driver = str(others.pop("driver", "bridge"))
+    options = others.pop("options", {})
+    labels = others.pop("labels", {})
+    assert isinstance(options, dict), "options are a dict"
+    assert isinstance(labels, dict), "labels are a dict"
+    identity = NetworkId(str(others.pop("network", identifier(NEW))))
+    made = CreateNetwork(identity, name, driver, pools or (PoolRequest(4),), options=options, labels=labels)
+    return lambda _network, _endpoint: made if others.get("pools", True) else _without_pools(made)
+
+
+def _without_pools(made: CreateNetwork) -> CreateNetwork:
+    return CreateNetwork(made.network, made.name, pools=())
+
+
+def _subnet(text: str, gateway: bytes | None = None) -> PoolRequest:
+    block = parse_subnet(text)
+    return PoolRequest(block.family, block, gateway)
+
+
+def _option(label: str, value: OptionValue) -> Callable[[str, str], Command]:
+    return network(options={label: value})
+
+
+def _endpoint(
+    name: str = NEW,
+    *,
+    addresses: tuple[bytes, ...] = (),
+    mac: bytes = b"",
+    ports: tuple[PortRequest, ...] = (),
+    labels: dict[str, str] | None = None,
+    identity: str = "",
+) -> Callable[[str, str], Command]:
+    def write(in_network: str, _endpoint: str) -> Command:
+        made = EndpointId(identity or identifier(NEW))
+        return CreateEndpoint(made, NetworkId(in_network), name, addresses, mac, ports, labels=labels or {})
+
+    return write
+
+
+def _sandbox(**fields: object) -> Callable[[str, str], Command]:
+    made = CreateSandbox(SandboxId(identifier(NEW)), **{"container": NEW, **fields})  # type: ignore[arg-type]  # its own
+    return lambda _network, _endpoint: made
+
+
+def _port(protocol: int = 6, port: int = 80, host_port: int = 0, host_address: bytes = b"") -> PortRequest:
+    return PortRequest(protocol=protocol, port=port, host_port=host_port, host_address=host_address)
+
+
+BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
+    # networks
+    network(driver="token-ring"),
+    network(name="-"),
+    network(network="no id"),
+    network(pools=False),
+    network(PoolRequest(5)),
+    network(PoolRequest(4), PoolRequest(4)),
+    network(PoolRequest(4, gateway=parse_address("fd00::1"))),
+    network(PoolRequest(4, gateway=b"123")),
+    network(PoolRequest(6, parse_subnet("10.77.0.0/24"))),
+    network(PoolRequest(4, Subnet(ANYWHERE, 24))),
+    network(PoolRequest(4, Subnet(bytes(4), 33))),
+    network(_subnet("0.0.0.0/0")),
+    network(_subnet("10.77.0.1/32")),
+    network(_subnet("127.1.0.0/16")),
+    network(_subnet("10.77.0.0/24", gateway=parse_address("10.78.0.1"))),
+    network(_subnet("10.77.0.0/24", gateway=parse_address("10.77.0.0"))),
+    network(_subnet("10.77.0.0/24"), _subnet("10.77.0.0/25")),
+    network(labels={f"label{number}": "" for number in range(1000)}),
+    network(labels={"label": LONG * 10}),
+    network(labels={"label": "\x1b"}),
+    _option("com.example.unknown", value=True),
+    _option("com.docker.network.bridge.enable_icc", "perhaps"),
+    _option("com.docker.network.driver.mtu", "-1"),
+    _option("com.docker.network.driver.mtu", 67),
+    _option("com.docker.network.bridge.host_binding_ipv4", "::1"),
+    _option("com.docker.network.bridge.host_binding_ipv4", "localhost"),
+    _option("com.docker.network.bridge.name", value=True),
+    _option("com.docker.network.bridge.name", "a/b"),
+    # endpoints
+    _endpoint("a b"),
+    _endpoint(identity="no id"),
+    _endpoint(addresses=(b"123",)),
+    _endpoint(addresses=(ANYWHERE, ANYWHERE)),
+    _endpoint(addresses=(ANYWHERE,)),
+    _endpoint(addresses=(parse_address("fd77::7"),)),
+    _endpoint(mac=b"\x01" + bytes(5)),
+    _endpoint(ports=(_port(protocol=99),)),
+    _endpoint(ports=(_port(port=0),)),
+    _endpoint(ports=(_port(host_port=70_000),)),
+    _endpoint(ports=(_port(host_address=b"123"),)),
+    _endpoint(ports=(_port(host_address=LOOPBACK),)),
+    _endpoint(ports=(_port(host_port=8080), _port(port=81, host_port=8080))),
+    _endpoint(ports=tuple(_port(port=1 + number) for number in range(2000))),
+    lambda _network, _endpoint: CreateEndpoint(EndpointId(identifier(NEW)), NetworkId(identifier(NEW)), NEW),
+    lambda _network, endpoint: AddAlias(EndpointId(endpoint), "a b"),
+    lambda _network, endpoint: JoinEndpoint(EndpointId(endpoint), SandboxId(identifier(NEW))),
+    lambda _network, _endpoint: DeleteEndpoint(EndpointId(identifier(NEW))),
+    lambda _network, _endpoint: DeleteNetwork(NetworkId(identifier(NEW))),
+    # sandboxes
+    _sandbox(container=""),
+    _sandbox(kind=SandboxKind.ATTACHED, path="run/netns/blunder"),
+    _sandbox(kind=SandboxKind.ATTACHED, path="/run/netns/nowhere"),
+    _sandbox(hostname="-"),
+    lambda _network, _endpoint: DeleteSandbox(SandboxId(identifier(NEW))),
+)
+"""Each takes the ids of a network and of an endpoint that may be there."""
+
+BAD_WORDS: tuple[tuple[Callable[[str], object], str], ...] = (
+    (parse_address, "10.0.0.256"),
+    (parse_subnet, "10.0.0.0"),
+    (parse_subnet, "10.0.0.0/33"),
+    (parse_subnet, "10.0.0.1/24"),
+    (parse_mac, "02:42:0a"),
+    (parse_mac, "01:00:5e:00:00:01"),
+    (parse_port, "80/quic"),
+    (parse_port, "[::1:80:80"),
+    (parse_port, "[2001:db8::1]:80"),
+    (parse_port, "here:80:80"),
+    (parse_port, "80-90"),
+    (parse_port, "0"),
+)
+"""What is read from text, and a text that it refuses."""

@@ -1,0 +1,31 @@
+"""Checkers: one for each invariant of a log, and those of a live engine. Each can be called alone, on any log.
+
+`check_log` needs nothing but recorded events; `check_everything` an open controller.
+"""
+
+from .checker import Checker, Violation
+from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
+from .live import LIVE, check_everything
+from .logs import CHECKERS, check_log, violations
+from .owners import Gateways, Hosts, Leftovers, Owners, Positions
+
+__all__ = [
+    "CHECKERS",
+    "LIVE",
+    "Addresses",
+    "Checker",
+    "Gateways",
+    "Hosts",
+    "Interfaces",
+    "Leftovers",
+    "Macs",
+    "Names",
+    "Owners",
+    "Pools",
+    "Ports",
+    "Positions",
+    "Violation",
+    "check_everything",
+    "check_log",
+    "violations",
+]

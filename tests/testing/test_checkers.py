@@ -1,0 +1,156 @@
+"""Every checker accepts what the rules decide, and catches a log that breaks its invariant, naming the position."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from netledger import Controller
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from netledger.domain import events as ev
+from netledger.domain.commands import RegisterHost
+from netledger.domain.events import Recorded
+from netledger.domain.objects import Bridge
+from netledger.testing import checkers
+from netledger.testing.author import Author, Seeded, Universe
+from netledger.testing.checkers import CHECKERS, LIVE, check_everything, check_log, violations
+from netledger.testing.desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+
+
+def honest() -> list[ev.Event]:
+    """Decide a small history: a network, two endpoints with a port, one in a sandbox."""
+    desk = Desk()
+    desk.do(
+        RegisterHost(HOST, "host1", "boot"),
+        create_network("n", "10.0.0.0/24"),
+        create_endpoint("n", "web", "8080:80"),
+        create_endpoint("n", "db"),
+        create_sandbox("c"),
+        join("n/web", "c"),
+    )
+    return [record.event for record in desk.log]
+
+
+def numbered(events) -> list[Recorded[ev.Event]]:
+    """Give events their positions."""
+    return [Recorded(position, event) for position, event in enumerate(events, 1)]
+
+
+def find(events, kind):
+    """Find the first event of a kind."""
+    return next(event for event in events if isinstance(event, kind))
+
+
+def again(kind, **changes):
+    """Forge a log: the first event of a kind a second time at the end, with other fields."""
+    return lambda events: [*events, structs.replace(find(events, kind), **changes)]
+
+
+def without(kind):
+    """Forge a log: the first event of a kind is not there."""
+    return lambda events: [event for event in events if event is not find(events, kind)]
+
+
+def ended(kind, *, like, **fields):
+    """Forge a log: something ends too early."""
+
+    def forge(events):
+        shown = {"forced": False, **structs.asdict(find(events, like)), **fields}
+        return [*events, kind(**{name: shown[name] for name in kind.__struct_fields__})]
+
+    return forge
+
+
+OTHER = identifier("another")
+FORGERIES = [
+    (checkers.Hosts, again(ev.SandboxCreated, host="elsewhere"), "is not registered"),
+    (checkers.Hosts, again(ev.HostRegistered), "registered already"),
+    (checkers.Pools, again(ev.PoolAllocated, pool=OTHER), "overlaps 10.0.0.0/24"),
+    (checkers.Addresses, again(ev.AddressAllocated), "is held by"),
+    (checkers.Addresses, again(ev.AddressAllocated, address=b"\x0a\x09\x00\x01"), "10.9.0.1 is outside 10.0.0.0/24"),
+    (checkers.Addresses, ended(ev.AddressReleased, like=ev.AddressAllocated, owner=("endpoint", OTHER)), "not by"),
+    (checkers.Macs, again(ev.EndpointCreated, endpoint=OTHER, name="x"), "MAC address"),
+    (checkers.Names, again(ev.NetworkCreated, network=OTHER), "is held by"),
+    (checkers.Names, again(ev.EndpointCreated, endpoint=OTHER), "is held by"),
+    (checkers.Names, again(ev.SandboxCreated, sandbox=OTHER), "is held by"),
+    (checkers.Interfaces, again(ev.EndpointJoined, endpoint=OTHER, device="x"), "is held by"),
+    (checkers.Interfaces, again(ev.EndpointJoined, endpoint=OTHER, interface="x"), "is held by"),
+    (checkers.Ports, again(ev.PortBound, endpoint=OTHER), "it is bound by"),
+    (checkers.Ports, again(ev.PortBound, host_address=b"\xc0\x00\x02\x01"), "it is bound by"),
+    (checkers.Ports, ended(ev.PortReleased, like=ev.PortBound, endpoint=OTHER), "has not bound it"),
+    (checkers.Owners, again(ev.EndpointJoined, sandbox=OTHER), "the sandbox is not there"),
+    (checkers.Owners, again(ev.EndpointJoined), "in a sandbox already"),
+    (checkers.Owners, again(ev.EndpointCreated, endpoint=OTHER), "does not hold its address"),
+    (checkers.Owners, again(ev.EndpointCreated, endpoint=OTHER, network=OTHER), "its network is not there"),
+    (checkers.Owners, again(ev.EndpointCreated, endpoint=OTHER, addresses=()), "lacks a family"),
+    (checkers.Leftovers, ended(ev.NetworkDeleted, like=ev.NetworkCreated), "still has a pool, an address, an endpoint"),
+    (checkers.Leftovers, ended(ev.EndpointDeleted, like=ev.EndpointCreated), "still has a port, an address, an interf"),
+    (checkers.Leftovers, ended(ev.SandboxDeleted, like=ev.SandboxCreated), "still has an endpoint"),
+    (checkers.Gateways, without(ev.GatewayElected), "it is not the way out"),
+    (checkers.Gateways, without(ev.PortsProgrammed), "are not published"),
+    (checkers.Gateways, again(ev.GatewayElected, sandbox=OTHER), "it is not in the sandbox"),
+]
+
+
+@pytest.mark.parametrize(("checker", "forge", "words"), FORGERIES)
+def test_a_forged_log_is_caught(checker, forge, words):
+    """The checker of the broken invariant says what is wrong; before the forgery it says nothing."""
+    events = honest()
+    assert violations(numbered(events), [checker]) == ()
+    forged = forge(events)
+    [found] = violations(numbered(forged), [checker])
+    assert words in found.words
+    assert found.checker == checker.name
+    assert 0 < found.position <= len(forged)
+    if len(forged) > len(events):
+        assert found.position == len(forged), str(found)
+
+
+def test_a_missing_position_is_caught():
+    """A log with a hole."""
+    records = numbered(honest())
+    [found] = violations([*records[:3], *records[4:]], [checkers.Positions])
+    assert (found.position, found.words) == (5, f"{type(records[4].event).__name__}: it follows position 3")
+
+
+def test_every_checker_has_a_forgery():
+    """No checker that nothing can fail."""
+    assert {checker for checker, _, _ in FORGERIES} | {checkers.Positions} == set(CHECKERS)
+    assert all(checker.name and checker.invariant.endswith(".") for checker in CHECKERS)
+
+
+def test_all_checkers_read_a_long_history():
+    """What the engine records in a thousand commands breaks nothing, and everything live agrees."""
+    with Controller.open(dataplane=Universe().dataplane()) as controller:
+        author = Author(Seeded(3), views=lambda: controller.views)
+        for _ in range(1000):
+            controller.execute([author.command()])
+        check_log(controller.history())
+        assert check_everything(controller) == ()
+
+
+def test_a_wrong_log_is_said_in_one_error():
+    """`check_log` lists every violation, the first position first."""
+    with pytest.raises(AssertionError, match=r"(?s)interfaces: position 14: .*\nowners: position 14: "):
+        check_log(numbered(again(ev.EndpointJoined)(honest())))
+
+
+def test_a_kernel_that_differs_is_seen():
+    """What was removed behind the engine's back is named by the live check."""
+    kernel = SimulatedKernel()
+    with Controller.open(dataplane=SimulatedDataplane(kernel)) as controller:
+        controller.create_network("n")
+        kernel.remove(next(there for there in kernel.objects.values() if isinstance(there, Bridge)))
+        [found] = check_everything(controller)
+        assert found.checker == "kernel"
+        assert "bridge/" in found.words
+
+
+def test_views_that_are_not_the_fold_are_seen():
+    """A view that somebody wrote into is not the fold of the log any more."""
+    with Controller.open(dataplane="simulated") as controller:
+        network = controller.create_network("n")
+        with controller.reading() as views:
+            del views.names.networks[controller.host, network.name]
+        assert "fold" in {found.checker for found in check_everything(controller)}
+    assert {one.name for one in LIVE} == {"chain", "fold", "undo", "kernel"}

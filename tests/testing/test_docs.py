@@ -1,0 +1,37 @@
+"""The examples of docs/testing.md, run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.testing.test_plugin import PLUGIN
+
+pytest_plugins = ["pytester"]
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
+
+
+def test_every_example_is_a_test_that_passes(pytester: pytest.Pytester) -> None:
+    """Each Python block is a test file of a user's, and all its tests pass."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 5
+    pytester.makepyfile(**{f"test_example{number}": block for number, block in enumerate(blocks)})
+    result = pytester.runpytest_subprocess(*PLUGIN, "-p", "no:cacheprovider", timeout=100)
+    outcomes = result.parseoutcomes()
+    assert outcomes.keys() == {"passed"}
+    assert outcomes["passed"] > 40
+
+
+def test_the_failure_that_is_shown_is_the_one_that_comes(pytester: pytest.Pytester) -> None:
+    """The allocator of the example, with the line left out that the text names, fails with the text's calls."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    example = re.search(r"```python\n(import ipaddress.*?)```", text, re.DOTALL)[1]
+    shown = re.search(r"```\n(no address is held twice.*?)```", text, re.DOTALL)[1]
+    pytester.makepyfile(example.replace("                held.add(address)\n", ""))
+    result = pytester.runpytest_subprocess(*PLUGIN, "-k", "no_program", "-p", "no:cacheprovider", timeout=100)
+    result.assert_outcomes(failed=1, deselected=13)
+    for line in shown.splitlines():
+        result.stdout.fnmatch_lines([f"*{line}"])
