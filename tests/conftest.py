@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Start pytest anew in private namespaces when kernel tests were asked for and it is not there yet."""
     config.option.kernel = config.option.kernel or _only_kernel_tests_named(config)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what goes on in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else every process that a test starts ignores it
     if not config.option.kernel or config.option.collectonly or config.option.help:
         return
     if OUTSIDE in os.environ:
