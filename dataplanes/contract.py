@@ -97,6 +97,36 @@ class Claim(Struct, frozen=True, gc=False):
     host_port: int = 0
 
 
+class Counters(Struct, frozen=True, gc=False):
+    """What an interface has counted since it was made, by the kernel's own names."""
+
+    rx_packets: int
+    rx_bytes: int
+    rx_errors: int
+    rx_dropped: int
+    tx_packets: int
+    tx_bytes: int
+    tx_errors: int
+    tx_dropped: int
+
+
+class Noticed(Struct, frozen=True, gc=False):
+    """A change that the kernel told of, in words; `device`: the host's interface that it is about, if it is."""
+
+    what: str
+    device: str = ""
+
+
+class Watch(Protocol):
+    """What a kernel tells of its own accord about changes by others. For one thread, which may be any."""
+
+    def wait(self, timeout_seconds: float) -> tuple[Noticed, ...]:
+        """Wait until something of ours was changed by others, and tell what; nothing when the time is over."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
 class Dataplane(Protocol):
     """Make desired objects real. Called by one thread at a time; every method may block on the kernel."""
 
@@ -122,6 +152,21 @@ class Dataplane(Protocol):
 
     def observe(self, places: Mapping[SandboxId, Place]) -> Observation:
         """Read back everything of ours in the host namespace and in the namespaces of these sandboxes."""
+
+    def statistics(self, place: Place) -> Mapping[str, Counters] | None:
+        """Read the counters of the interfaces in a sandbox's namespace, by name; None where nothing is counted.
+
+        Raises `DataplaneFault` where the namespace is gone or is another one than was recorded.
+        """
+
+    def watch(self) -> Watch:
+        """Begin to listen to what the kernel tells about changes by others."""
+
+    def hold(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+        """Hold ports that this instance publishes, against other processes, as long as this process lives.
+
+        Name who already holds those that could not be had. `apply` holds and lets go of ports by itself.
+        """
 
     def make_ready(self) -> None:
         """Begin to get ready, while the caller writes its log, for a plan that makes a namespace; nothing shows yet."""

@@ -59,7 +59,7 @@ class Controller:
         self._closed = threading.Event()
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913  # each option by its keyword
         cls,
         state: str | Path | None = None,
         *,
@@ -70,13 +70,15 @@ class Controller:
         read_only: bool = False,
         wait_seconds: float = LOCK_WAIT_SECONDS,
         recover: bool = True,
+        hold_ports: bool = True,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
         `dataplane` is `linux`, `simulated`, `none`, or one of your own. `namespace` is the path of the network
         namespace that serves as the host; without it, this process's own. `synchronous` FULL survives a power
         failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`. Without
-        `recover` it is left as it is, for a rebuild or repair whose plan was shown before.
+        `recover` it is left as it is, for a rebuild or repair whose plan was shown before. With `hold_ports` no other
+        process can bind a published port until `close`; one that has it already keeps it, and is recorded as drift.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -92,6 +94,7 @@ class Controller:
             read_only=read_only,
             wait_seconds=wait_seconds,
             recover=recover,
+            hold_ports=hold_ports,
         )
         return cls(opened, actor=actor, read_only=read_only)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from msgspec import Struct
 
+from ..dataplanes.contract import Counters
+from ..dataplanes.subscriber import place_of
 from ..domain.commands import (
     AddAlias,
     CreateEndpoint,
@@ -21,7 +23,7 @@ from ..domain.commands import (
     LeaveEndpoint,
     RemoveAlias,
 )
-from ..domain.errors import NotFound
+from ..domain.errors import NotFound, Unavailable
 from ..domain.events import EndpointCreated, NetworkCreated, OptionValue, SandboxCreated
 from ..domain.values import (
     PROTOCOL_NAMES,
@@ -329,6 +331,24 @@ class Sandbox:
         """List the endpoints in it."""
         with self._controller.reading() as views:
             return [Endpoint(self._controller, endpoint) for endpoint in views.joined_to(self.id)]
+
+    def statistics(self) -> Mapping[str, Counters]:
+        """Read what the interfaces in it have counted, by name.
+
+        Raises `Unavailable` where they cannot be counted, and `DataplaneFault` where its namespace is gone.
+        """
+        asked = f"count the packets of container {self.container}"
+        with self._controller.working() as machine:
+            place = place_of(machine.views, self.id)
+            assert place is not None, "it is there: its container was named"
+            if machine.dataplane is None:
+                raise Unavailable(asked, "there is no dataplane", "open the host with one")
+            if not place.path:
+                raise Unavailable(asked, "its namespace is its runtime's, and netledger was not told where it is")
+            counted = machine.dataplane.statistics(place)
+        if counted is None:
+            raise Unavailable(asked, "this dataplane counts none", "ask on a real kernel")
+        return counted
 
     def delete(self, *, force: bool = False, **asking: Unpack[Asking]) -> None:
         """Delete it; with `force`, its endpoints are taken out of it first, and stay."""

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 
-from ..dataplanes.contract import Dataplane, Instance
+from ..dataplanes.contract import Claim, Dataplane, Instance
 from ..dataplanes.subscriber import Subscriber
 from ..domain.commands import Command, LoseSandbox, RecordBoot, RegisterHost
 from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
-from ..domain.events import HostBooted, HostRegistered
+from ..domain.events import DriftDetected, HostBooted, HostRegistered
+from ..domain.objects import PortForward
 from ..domain.values import NOWHERE, HostId, Position, SandboxId, SandboxKind
 from ..ledger.ledger import Ledger
 from ..ledger.state import HostLock, StateDirectory
+from ..projections.desired import lower_everything
 from ..projections.views import Views
 from .deciding import Decider
 from .machine import Machine
@@ -41,7 +44,7 @@ class Opened(Struct):
     recovery: Recovery | None = None
 
 
-def open_everything(
+def open_everything(  # noqa: PLR0913  # those of Controller.open
     path: Path | None,
     dataplane: str | Dataplane,
     namespace: str | None,
@@ -51,6 +54,7 @@ def open_everything(
     read_only: bool,
     wait_seconds: float,
     recover: bool,
+    hold_ports: bool,
 ) -> Opened:
     """Open a host's state and, if `recover`, make good what the last process left undone."""
     if isinstance(dataplane, str):
@@ -73,6 +77,8 @@ def open_everything(
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
                 opened.recovery = _make_good(machine, author)
+                if hold_ports and made is not None and not made.is_volatile:
+                    _hold_ports(machine, made, author)
         except BaseException:
             if made is not None:
                 made.close()
@@ -169,6 +175,19 @@ def _make_good(machine: Machine, author: Author) -> Recovery | None:
     if dataplane.is_volatile or not advance.changes:
         return None
     return recovery_of(since, advance, views.position, has_rebooted=has_rebooted)
+
+
+def _hold_ports(machine: Machine, dataplane: Dataplane, author: Author) -> None:
+    """Take the published ports for this process; what others have taken meanwhile is drift, and is theirs."""
+    ports = {
+        Claim(protocol=made.protocol, host_address=made.host_address, host_port=made.host_port): made.key
+        for made in lower_everything(machine.views, machine.host).values()
+        if isinstance(made, PortForward)
+    }
+    taken = dataplane.hold(tuple(ports)) if ports else {}
+    if taken:
+        lines = tuple(f"! {ports[claim]} is held by {holder}" for claim, holder in taken.items())
+        machine.record([DriftDetected(*machine.origin(author, time.time_ns()), differences=lines)])
 
 
 def _has_booted(machine: Machine, since: Position) -> bool:

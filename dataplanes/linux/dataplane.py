@@ -16,7 +16,7 @@ from ...domain.errors import DataplaneFault
 from ...domain.facts import Capabilities, NamespaceIdentity
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
-from ..contract import Claim, Instance, Observation, Outcome, Place, Plan
+from ..contract import Claim, Counters, Instance, Observation, Outcome, Place, Plan, Watch
 from . import probe
 from .executor import execute
 from .kernel import Kernel
@@ -27,6 +27,8 @@ from .observer import observe
 from .pairs import reap
 from .rooms import prepare_room
 from .run import PERMISSION, Run
+from .statistics import statistics
+from .watcher import Watcher
 from .worker import Worker
 
 T = TypeVar("T")
@@ -84,6 +86,18 @@ class LinuxDataplane:
     def observe(self, places: Mapping[SandboxId, Place]) -> Observation:
         """Read back everything of ours in the host namespace and in the namespaces of these sandboxes."""
         return self._ask(lambda kernel: observe(kernel, places))
+
+    def statistics(self, place: Place) -> Mapping[str, Counters]:
+        """Read the counters of the interfaces in a sandbox's namespace, by name."""
+        return self._ask(lambda kernel: statistics(kernel, place))
+
+    def watch(self) -> Watch:
+        """Begin to listen to what the kernel tells about changes by others."""
+        return self._ask(lambda kernel: Watcher(kernel.marks))
+
+    def hold(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+        """Hold published ports against other processes; name who already holds those that could not be had."""
+        return self._ask(lambda kernel: _hold(kernel, claims)) if claims else {}
 
     def make_ready(self) -> None:
         """Have a namespace made that bears no name, and return at once."""
@@ -157,3 +171,13 @@ class LinuxDataplane:
                     self._reap(kernel)
         finally:
             kernel.close()
+
+
+def _hold(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+    taken: dict[Claim, str] = {}
+    for claim in claims:
+        error = kernel.ports.hold(claim)
+        if error is not None:
+            is_taken = error.errno == errno.EADDRINUSE
+            taken[claim] = probe.describe_holder(claim) if is_taken else error.strerror or str(error)
+    return taken

@@ -25,6 +25,7 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
+from .holding import hold_ports, release_ports
 from .hostside import change_elements, make_bridges, make_firewall, remove_bridges, remove_firewall
 from .interiors import furnish
 from .kernel import Kernel
@@ -48,6 +49,7 @@ def execute(kernel: Kernel, run: Run) -> bool:
         _make_endpoints(run)
         ports = run.of(PortForward, removing=False)
         with _faults(run, ports):
+            hold_ports(run, ports)
             change_elements(run, run.unblocked(ports))
     finally:
         run.leave_rooms()
@@ -81,6 +83,7 @@ def _remove(run: Run) -> bool:
             for number in elements:
                 run.end(number, Status.REMOVED)
         change_elements(run, [number for number in elements if not run.has_ended(number)])
+    release_ports(run, run.of(PortForward, removing=True))
     inside, pairs = _of(run, Address, Route, removing=True), run.of(VethPair, removing=True)
     namespaces, bridges = run.of(Namespace, removing=True), run.of(Bridge, removing=True)
     is_dying = False

@@ -14,6 +14,7 @@ from .namespaces import Home
 from .netlink import Conversation
 from .nfnetlink import Netfilter
 from .nftables import Nftables, Skeleton
+from .portholder import PortHolder
 from .rtnetlink import NO_AUTOMATIC_IPV6, Link, decode_link, get_link
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Kernel:
         self.marks = marks
         self.home = home
         self.skeleton = Skeleton(marks.table)
+        self.ports = PortHolder()
+        """The host ports that are published."""
         self.asked_sysctls: set[str] = set()
         """Settings of the host that this process was asked to make."""
         self.spare: Room | None = None
@@ -97,6 +100,7 @@ class Kernel:
 
     def close(self) -> None:
         """Close every socket."""
+        self.ports.close()
         if self.spare is not None:
             self.spare.close()
             self.spare = None

@@ -49,9 +49,27 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What says something about this process or machine as it is now, and nothing about what was asked for."""
 
 HEADER = struct.Struct("=IHHII")
+PORTS_REMEMBERED = 4096
 _ATTRIBUTE = struct.Struct("=HH")
 _ATTRIBUTE_U32 = struct.Struct("=HHI")
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+class _Ports(dict[int, None]):
+    """The port ids that this process's conversations have had, whatever their namespace; the oldest are forgotten.
+
+    A notification bears the port id of whoever asked for the change. Most of ours have the process's own number.
+    """
+
+    def note(self, port: int) -> None:
+        """Remember one."""
+        if port not in self:
+            self[port] = None
+            while len(self) > PORTS_REMEMBERED:
+                self.pop(next(iter(self)), None)
+
+
+own_ports = _Ports()
 
 
 class Message(NamedTuple):
@@ -144,6 +162,7 @@ class Conversation:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             self._socket.bind((0, 0))
+            own_ports.note(self._socket.getsockname()[0])
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
             self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         except BaseException:

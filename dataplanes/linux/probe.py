@@ -75,7 +75,7 @@ def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
     """Name who holds each of the claims, in the host's namespace."""
     held: dict[Claim, str] = {}
     for claim in claims:
-        holder = _holder_of_device(kernel, claim.device) if claim.device else _holder_of_port(claim)
+        holder = _holder_of_device(kernel, claim.device) if claim.device else _holder_of_port(kernel, claim)
         if holder:
             held[claim] = holder
     return held
@@ -137,7 +137,15 @@ def _holder_of_device(kernel: Kernel, name: str) -> str:
     return f"a {link.kind} link (index {link.index})" if link.kind else f"a link (index {link.index})"
 
 
-def _holder_of_port(claim: Claim) -> str:
+def _holder_of_port(kernel: Kernel, claim: Claim) -> str:
+    if claim in kernel.ports:
+        return ""
+    if not kernel.ports.room:
+        return f"nobody: this process holds {len(kernel.ports)} ports and may open no more descriptors (`ulimit -n`)"
+    return _try_port(claim)
+
+
+def _try_port(claim: Claim) -> str:
     """Try to bind the port, as the kernel's own answer to whether it is taken.
 
     TCP with SO_REUSEADDR: it still collides with who listens, and no longer with connections that linger.
@@ -154,14 +162,16 @@ def _holder_of_port(claim: Claim) -> str:
             probe.bind((format_address(claim.host_address), claim.host_port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return _describe_holder(claim.host_port, tables)
+            return describe_holder(claim)
         if error.errno == errno.EADDRNOTAVAIL:
             return f"nobody: this host has no address {format_address(claim.host_address)}"
     return ""
 
 
-def _describe_holder(port: int, tables: Sequence[str]) -> str:
-    inodes = {f"socket:[{inode}]" for table in tables for inode in _inodes(table, port)}
+def describe_holder(claim: Claim) -> str:
+    """Say which process has a port of this namespace."""
+    tables = SOCKETS[claim.protocol][1]
+    inodes = {f"socket:[{inode}]" for table in tables for inode in _inodes(table, claim.host_port)}
     for process in _processes():
         with contextlib.suppress(OSError):  # ended meanwhile, or another user's
             if any(_leads_to(descriptor, inodes) for descriptor in (process / "fd").iterdir()):

@@ -7,6 +7,7 @@ Knows nothing of: the log, real kernels.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ...domain.errors import DataplaneFault
@@ -23,8 +24,10 @@ from ...domain.objects import (
     stands_on,
 )
 from ...domain.values import SandboxId, SandboxKind
-from ..contract import Claim, Observation, Outcome, Place, Plan, Status, Step, Verb
+from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .kernel import KernelError, SimulatedKernel
+
+WATCH_PAUSE_SECONDS = 0.005
 
 FaultPlan = Callable[[Step], int]
 """Answers, for each step, the errno with which it fails; 0 when it does not."""
@@ -43,6 +46,8 @@ class SimulatedDataplane:
         self.obstacles: dict[Claim, str] = {}
         """Ports that others hold."""
         self.boot = "simulated"
+        self.epoch = self.kernel.epoch
+        """The kernel's, as long as nobody else has changed it."""
         self._faults = faults or (lambda _: 0)
 
     def capabilities(self) -> Capabilities:
@@ -73,7 +78,22 @@ class SimulatedDataplane:
         """Carry out the steps one by one."""
         self._forget_what_is_gone()
         broken: dict[Ground, Key] = {}
-        return [self._carry_out(step, plan.places, broken) for step in plan.steps]
+        before, known = self.kernel.epoch, self.epoch
+        outcomes = [self._carry_out(step, plan.places, broken) for step in plan.steps]
+        if known == before:
+            self.epoch = self.kernel.epoch
+        return outcomes
+
+    def statistics(self, place: Place) -> None:
+        """Answer that nothing is counted here."""
+
+    def watch(self) -> SimulatedWatch:
+        """Listen to what others change in the simulated kernel."""
+        return SimulatedWatch(self)
+
+    def hold(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
+        """Name who holds those of the ports that others hold."""
+        return {claim: self.obstacles[claim] for claim in claims if claim in self.obstacles}
 
     def make_ready(self) -> None:
         """Do nothing: here nothing takes time."""
@@ -136,6 +156,28 @@ class SimulatedDataplane:
         else:
             self.kernel.replace(step.object)
         return Status.MADE
+
+
+class SimulatedWatch:
+    """What a simulated kernel tells of its own accord about changes by others."""
+
+    def __init__(self, dataplane: SimulatedDataplane) -> None:
+        self._dataplane = dataplane
+        dataplane.epoch = dataplane.kernel.epoch
+
+    def wait(self, timeout_seconds: float) -> tuple[Noticed, ...]:
+        """Wait until somebody else has changed the kernel; nothing when the time is over."""
+        deadline = time.monotonic() + timeout_seconds
+        while self._dataplane.epoch == self._dataplane.kernel.epoch:
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                return ()
+            time.sleep(min(rest, WATCH_PAUSE_SECONDS))
+        self._dataplane.epoch = self._dataplane.kernel.epoch
+        return (Noticed("the simulated kernel was changed"),)
+
+    def close(self) -> None:
+        """Stop listening."""
 
 
 def _offers(made: KernelObject) -> tuple[Ground, ...]:

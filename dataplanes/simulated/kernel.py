@@ -200,6 +200,11 @@ class SimulatedKernel:
         self.epoch += 1
         return device
 
+    def unplug(self, name: str) -> None:
+        """Take an interface out of the host's namespace, whosoever it is, with what stands on it."""
+        self._drop_device(self.own.devices[name])
+        self.epoch += 1
+
     def drop_namespace(self, sandbox: SandboxId) -> None:
         """Take away a namespace with everything in it."""
         namespace = self.namespaces[sandbox]

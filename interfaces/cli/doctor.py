@@ -84,6 +84,9 @@ def _state(log: Log, _: Host) -> Iterator[Finding]:
         is_locked = machine.is_locked(path / LOCK_NAME)
         whose = {True: holder(path / LOCK_NAME), False: "free", None: "not known: it cannot be looked into"}[is_locked]
         yield Finding("state", "lock", NOTE if is_locked else OK, whose)
+        if is_locked is False:
+            advice = "keep `netledger watch`, or a program with an open Controller, running"
+            yield Finding("state", "published ports", NOTE, "not held: only the log keeps them for us", advice)
         if not state.ledger.exists():
             yield Finding("state", "log", OK, "not there yet; the first change makes it")
             return

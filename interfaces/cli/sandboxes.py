@@ -1,4 +1,4 @@
-"""`netledger sandbox`: create, rm, ls, inspect.
+"""`netledger sandbox`: create, rm, ls, inspect, stats.
 
 Must not know: how a namespace is made or entered.
 """
@@ -13,7 +13,7 @@ from .exits import DONE
 from .options import HERE, THIS_HOST, THIS_USER, Author, Force, Host, Labels, Log, Quiet, Request, pairs
 from .printing import ID_SHOWN, as_builtins, document, fields, shown, table
 from .removing import remove
-from .session import changing, reading
+from .session import changing, looking, reading
 
 app = App(name="sandbox", help="Sandboxes: the network namespaces of containers, which endpoints join.")
 
@@ -118,4 +118,26 @@ def inspect(sandbox: str, /, *, log: Log = HERE) -> int:
                 f"{endpoint.network.name}/{endpoint.name} ({endpoint.id[:ID_SHOWN]})" for endpoint in found.endpoints()
             )
             fields({**shown(info), "endpoints": endpoints})
+    return DONE.status
+
+
+@app.command
+def stats(sandbox: str, /, *, log: Log = HERE, host: Host = THIS_HOST) -> int:
+    """Read what the interfaces in a sandbox have counted: packets, bytes, errors and drops, received and sent."""
+    with looking(log, host) as controller:
+        counted = controller.sandbox(sandbox).statistics()
+    if log.json:
+        document({name: as_builtins(counters) for name, counters in counted.items()})
+    else:
+        names = (
+            "rx_packets",
+            "rx_bytes",
+            "rx_errors",
+            "rx_dropped",
+            "tx_packets",
+            "tx_bytes",
+            "tx_errors",
+            "tx_dropped",
+        )
+        table(("interface", *names), ((name, *(getattr(each, one) for one in names)) for name, each in counted.items()))
     return DONE.status

@@ -59,8 +59,11 @@ def looking(log: Log, host: Host) -> Iterator[Controller]:
 
 
 @contextmanager
-def changing(log: Log, host: Host, author: Author) -> Iterator[Controller]:
-    """Open a host to change it; what the last process left undone is made good first."""
+def changing(log: Log, host: Host, author: Author, *, hold_ports: bool = False) -> Iterator[Controller]:
+    """Open a host to change it; what the last process left undone is made good first.
+
+    `hold_ports`: for as long as this process lives, which for most commands is not worth the while.
+    """
     from ...engine.controller import Controller
 
     with (
@@ -71,6 +74,7 @@ def changing(log: Log, host: Host, author: Author) -> Iterator[Controller]:
             namespace=host.namespace_path,
             actor=author.actor,
             wait_seconds=author.wait,
+            hold_ports=hold_ports,
         ) as controller,
     ):
         if controller.recovery is not None:
@@ -93,6 +97,7 @@ def mending(log: Log, host: Host, author: Author) -> Iterator[Controller]:
             actor=author.actor,
             wait_seconds=author.wait,
             recover=False,
+            hold_ports=False,
         ) as controller,
     ):
         yield controller

@@ -6,6 +6,7 @@ comes from the rules and the lowering, so that every dataplane is held to what t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -36,6 +37,7 @@ from ..desk import HOST, Desk, create_endpoint, create_network, create_sandbox, 
 ObjectT = TypeVar("ObjectT", bound=KernelObject)
 
 SETTLE_SECONDS = 5.0
+QUIET_SECONDS = 0.3
 DONE = {Status.MADE, Status.REMOVED, Status.DYING, Status.ALREADY}
 BRIDGE = "com.docker.network.bridge.name"
 ICC = "com.docker.network.bridge.enable_icc"
@@ -47,6 +49,9 @@ class Others(Protocol):
 
     def make_interface(self, name: str) -> None:
         """Make an interface in the host's namespace that bears no mark of ours."""
+
+    def remove_interface(self, name: str) -> None:
+        """Remove an interface of the host's namespace, whosoever it is."""
 
     def listen(self, port: int) -> None:
         """Hold a TCP port at every IPv4 address of the host."""
@@ -323,6 +328,31 @@ class DataplaneContract:
         found = world.dataplane.probe([foreign, port, *ours])
         assert set(found) == {foreign, port}, "probe: what somebody else holds is named, and nothing else"
         assert all(found.values())
+
+    def test_a_published_port_is_held_or_its_holder_named(self, world: World, others: Others) -> None:
+        """What is published can be held again by whoever holds it; what somebody else has names him."""
+        world.do(*everything(world))
+        ours = [
+            Claim(protocol=port.protocol, host_address=port.host_address, host_port=port.host_port)
+            for port in world.of(PortForward)
+        ]
+        foreign = Claim(protocol=6, host_address=bytes(4), host_port=18090)
+        others.listen(18090)
+        found = world.dataplane.hold([*ours, foreign])
+        assert set(found) == {foreign}, "hold: what somebody else has is named, and nothing else"
+        assert all(found.values())
+
+    def test_a_watch_tells_what_others_change_and_nothing_that_we_do(self, world: World, others: Others) -> None:
+        """A bridge of ours that somebody removes is told; what is applied is not."""
+        world.do(*everything(world))
+        with contextlib.closing(world.dataplane.watch()) as watch:
+            world.do(create_network("n9", "10.9.0.0/24"), world.sandbox("c9"))
+            world.do(create_endpoint("n9", "web", "18099:80"), join("n9/web", "c9"))
+            assert watch.wait(QUIET_SECONDS) == (), "watch: what is applied is not told"
+            others.remove_interface("nlcontract")
+            assert watch.wait(SETTLE_SECONDS), "watch: what others remove is told"
+        observed = world.observed()
+        assert Key("bridge/nlcontract") not in observed
 
     def test_a_namespace_is_known_again(self, dataplane: Dataplane, others: Others, directory: Path) -> None:
         """The same namespace has the same identity, another at the same path has another, and none has none."""

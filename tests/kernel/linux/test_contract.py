@@ -26,6 +26,10 @@ class Others:
         """Make a bridge without a mark."""
         shell("ip", "-n", self.host.name, "link", "add", name, "type", "bridge")
 
+    def remove_interface(self, name: str) -> None:
+        """Remove a link."""
+        shell("ip", "-n", self.host.name, "link", "del", name)
+
     def listen(self, port: int) -> None:
         """Listen with a socket in the host's namespace."""
 

@@ -1,0 +1,101 @@
+"""Keeping watch on the simulator: what is found, when, and how often."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from netledger import Controller
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from netledger.domain.errors import Unavailable
+from netledger.domain.events import DriftDetected, DriftRepaired
+from netledger.engine.watching import CALM_SECONDS, PAUSE_LEAST_SECONDS, PAUSE_MOST_SECONDS, Patience, keep_watch
+
+
+@pytest.fixture
+def kernel():
+    """Give a kernel that outlasts the controllers on it."""
+    return SimulatedKernel()
+
+
+@pytest.fixture
+def controller(kernel):
+    """Give a network with one endpoint in a sandbox."""
+    with Controller.open(dataplane=SimulatedDataplane(kernel)) as opened:
+        opened.create_network("n1").create_endpoint("web").join(opened.create_sandbox("c1"))
+        yield opened
+
+
+def first_finding(controller, **options):
+    """Keep watch until something is found."""
+    stop = threading.Event()
+    for finding in keep_watch(controller, stop, period_seconds=0.05, **options):
+        stop.set()
+        return finding
+    return None
+
+
+def test_a_flushed_kernel_is_made_anew_and_the_log_says_so(controller, kernel):
+    """One finding: what was missing, that it was mended; both are events of the watcher."""
+    before = dict(kernel.objects)
+    kernel.clear()
+    finding = first_finding(controller)
+    assert finding.is_mended
+    assert len(finding.comparison.lines) == len(before)
+    assert kernel.objects == before
+    drift = [record.event for record in controller.history() if isinstance(record.event, DriftDetected | DriftRepaired)]
+    assert [(type(event).__name__, event.actor) for event in drift] == [
+        ("DriftDetected", "watch"),
+        ("DriftRepaired", "watch"),
+    ]
+
+
+def test_without_mending_the_kernel_is_left_as_it_is(controller, kernel):
+    """It is recorded, and no more."""
+    kernel.clear()
+    finding = first_finding(controller, mend=False)
+    assert not finding.is_mended
+    assert not kernel.objects
+    assert [type(record.event) for record in controller.history()][-1] is DriftDetected
+
+
+def test_a_host_that_agrees_gives_no_event(controller):
+    """Comparing alone leaves no trace in the log."""
+    before = controller.ledger.head
+    stop = threading.Event()
+    timer = threading.Timer(0.3, stop.set)
+    timer.start()
+    assert list(keep_watch(controller, stop, period_seconds=0.01)) == []
+    timer.join()
+    assert controller.ledger.head == before
+
+
+def test_without_a_dataplane_there_is_nothing_to_watch():
+    """It is refused, with what to do."""
+    with (
+        Controller.open(dataplane="none") as controller,
+        pytest.raises(Unavailable, match="there is no dataplane; open it with one"),
+    ):
+        next(keep_watch(controller, threading.Event()))
+
+
+def test_patience_doubles_up_to_a_limit_and_comes_back_after_a_calm():
+    """Each difference soon after the last one is met later; after a calm the next is met at once again."""
+    patience, now, pauses = Patience(), 0.0, []
+    for _ in range(12):
+        patience.found(now)
+        pauses.append(patience.pause_seconds)
+        now = patience.next_at
+    assert pauses[0] == PAUSE_LEAST_SECONDS
+    assert all(later == min(2 * sooner, PAUSE_MOST_SECONDS) for sooner, later in itertools.pairwise(pauses))
+    assert pauses[-1] == PAUSE_MOST_SECONDS
+    patience.found(patience.calm_from + CALM_SECONDS)
+    assert patience.pause_seconds == PAUSE_LEAST_SECONDS
+
+
+def test_counters_are_not_made_up(controller):
+    """The simulator counts no packets and says so."""
+    with pytest.raises(Unavailable, match="this dataplane counts none"):
+        controller.sandbox("c1").statistics()

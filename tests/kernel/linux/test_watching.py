@@ -1,0 +1,186 @@
+"""What others change is noticed as it happens, recorded with what was noticed, and mended; nothing else is."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from netledger import Controller
+from netledger.domain.events import DriftDetected, DriftRepaired
+from netledger.engine.watching import keep_watch
+
+SOON_SECONDS = 5
+NEVER_SECONDS = 0.6
+NO_PERIOD = 3600.0
+
+
+def in_host(host: Path, *command: str) -> None:
+    """Run a command in the host's namespace."""
+    subprocess.run(["nsenter", f"--net={host}", *command], check=True, capture_output=True, timeout=30)
+
+
+@pytest.fixture
+def controller(host: Path, tmp_path: Path):
+    """Give a network with a published endpoint, `web`, in a sandbox, on a host of its own."""
+    with Controller.open(tmp_path / "state", dataplane="linux", namespace=str(host)) as opened:
+        network = opened.create_network("n1", subnets=["10.5.0.0/24", "fd05::/64"])
+        network.create_endpoint("web", ports=["8080:80"]).join(opened.create_sandbox("c1"))
+        yield opened
+
+
+class Watched:
+    """A watch in a thread of its own, and what it has found."""
+
+    def __init__(self) -> None:
+        self.findings = []
+        self.stop = threading.Event()
+        self.news = threading.Condition()
+
+    def run(self, controller: Controller, **options) -> None:
+        """Keep watch until told to stop."""
+        for finding in keep_watch(controller, self.stop, **options):
+            with self.news:
+                self.findings.append(finding)
+                self.news.notify_all()
+
+    def wait(self, number: int, seconds: float = SOON_SECONDS) -> bool:
+        """Wait until there are so many findings."""
+        with self.news:
+            return self.news.wait_for(lambda: len(self.findings) >= number, seconds)
+
+
+@contextmanager
+def watching(controller: Controller, **options):
+    """Keep watch for the length of a block, comparing only when something is noticed."""
+    watched = Watched()
+    options.setdefault("period_seconds", NO_PERIOD)
+    thread = threading.Thread(target=watched.run, args=(controller,), kwargs=options)
+    thread.start()
+    time.sleep(0.1)
+    try:
+        yield watched
+    finally:
+        watched.stop.set()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def kinds(controller: Controller) -> list[str]:
+    """List what the log says about drift."""
+    return [
+        type(record.event).__name__
+        for record in controller.history()
+        if isinstance(record.event, DriftDetected | DriftRepaired)
+    ]
+
+
+def veth(controller: Controller) -> str:
+    """Name the host end of web's pair."""
+    with controller.reading() as views:
+        return next(iter(views.endpoints.joined.values())).event.device
+
+
+CHANGES = {
+    "nft flush ruleset": ("nft flush ruleset", "nftables table"),
+    "one element": ("nft flush map inet {table} ports4", "nftables table"),
+    "bridge deleted": ("ip link del {bridge}", "link {bridge} was removed"),
+    "pair deleted": ("ip link del {veth}", "link {veth} was removed"),
+    "port taken off the bridge": ("ip link set {veth} nomaster", "link {veth} was changed"),
+    "bridge down": ("ip link set {bridge} down", "link {bridge} was changed"),
+    "the bridge's address": ("ip addr del 10.5.0.1/24 dev {bridge}", "an address of {bridge} was removed"),
+    "forwarding": ("sysctl -qw net.ipv4.ip_forward=0", "forwarding"),
+    "forwarding of IPv6": ("sysctl -qw net.ipv6.conf.all.forwarding=0", "forwarding"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_others_change_on_the_host_is_mended(controller, host, name):
+    """It is found without a comparison being due, mended in one go, and recorded with what was noticed."""
+    command, noticed = CHANGES[name]
+    with controller.reading() as views:
+        bridge = next(iter(views.networks.networks.values())).event.device
+    words = {"bridge": bridge, "veth": veth(controller), "table": f"netledger-{controller.id[:8]}"}
+    with watching(controller) as watched:
+        in_host(host, *command.format(**words).split())
+        assert watched.wait(1), "nobody noticed"
+    finding = watched.findings[0]
+    assert finding.is_mended
+    assert any(noticed.format(**words) in words_noticed for words_noticed in finding.noticed), finding.noticed
+    assert kinds(controller)[:2] == ["DriftDetected", "DriftRepaired"]
+    found = next(record.event for record in controller.history() if isinstance(record.event, DriftDetected))
+    assert noticed.format(**words) in found.reason
+    from netledger.replay import drift
+
+    assert drift(controller).agrees
+
+
+@pytest.mark.parametrize(
+    ("command", "noticed"),
+    [
+        ("ip addr del 10.5.0.2/24 dev eth0", "address in a sandbox"),
+        ("ip route del default", "route in a sandbox"),
+        ("ip link del eth0", ""),
+    ],
+)
+def test_what_others_change_in_a_sandbox_is_mended(controller, command, noticed):
+    """The host's one socket hears of the namespaces into which its pairs lead."""
+    sandbox = controller.sandbox("c1")
+    with watching(controller) as watched:
+        in_host(Path(sandbox.key), *command.split())
+        assert watched.wait(1), "nobody noticed"
+    assert watched.findings[0].is_mended
+    assert any(noticed in words for words in watched.findings[0].noticed)
+
+
+def test_what_this_process_does_and_what_is_not_ours_wakes_nobody(controller, host):
+    """Attaching, detaching, and other people's links, addresses and tables bring no comparison."""
+    with watching(controller) as watched:
+        network = controller.network("n1")
+        for number in range(5):
+            endpoint = network.create_endpoint(f"e{number}", ports=[str(8000 + number) + ":80"])
+            sandbox = controller.create_sandbox(f"d{number}")
+            endpoint.join(sandbox)
+            endpoint.delete(force=True)
+            sandbox.delete()
+        in_host(host, "ip", "link", "add", "other0", "type", "bridge")
+        in_host(host, "ip", "addr", "add", "192.0.2.1/24", "dev", "other0")
+        in_host(host, "ip", "link", "del", "other0")
+        in_host(host, "nft", "add", "table", "inet", "others")
+        assert not watched.wait(1, NEVER_SECONDS)
+    assert kinds(controller) == []
+
+
+def test_without_mending_it_is_recorded_once(controller, host):
+    """The same difference is no news; when it has changed, it is."""
+    with watching(controller, mend=False, period_seconds=0.1) as watched:
+        in_host(host, "ip", "link", "set", veth(controller), "nomaster")
+        assert watched.wait(1)
+        assert not watched.findings[0].is_mended
+        assert not watched.wait(2, NEVER_SECONDS)
+        in_host(host, "nft", "flush", "ruleset")
+        assert watched.wait(2)
+    assert kinds(controller) == ["DriftDetected", "DriftDetected"]
+
+
+def test_who_keeps_changing_it_is_met_less_and_less_often(controller, host):
+    """A host that is changed all the time is mended with pauses that double."""
+    with watching(controller) as watched:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            in_host(host, "nft", "flush", "ruleset")
+            time.sleep(0.02)
+    assert 2 <= len(watched.findings) <= 5, len(watched.findings)
+
+
+def test_what_is_changed_in_silence_is_found_by_comparing(controller):
+    """A setting of which the kernel tells nobody is found when the period is over."""
+    sandbox = controller.sandbox("c1")
+    with watching(controller, period_seconds=0.3) as watched:
+        in_host(Path(sandbox.key), "ip", "link", "set", "eth0", "mtu", "1400")
+        assert watched.wait(1)
+    assert watched.findings[0].is_mended
