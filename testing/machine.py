@@ -27,6 +27,7 @@ from ..replay import rebuild, repair
 from .author import GROUND, KINDS, Author, Seeded, Universe
 from .checkers import check_everything
 from .coverage import Coverage, CoverageReport
+from .scripts import Stage, Writer, write
 from .strategies import Drawn
 
 
@@ -60,6 +61,9 @@ class CnmMachine(RuleBasedStateMachine):
         super().__init__()
         self.dataplane = self.make_dataplane()
         self.controller = Controller.open(dataplane=self.dataplane)
+        self._stage = Stage.around(self.controller)
+        self._writer = Writer((*self.universe.networks, *self.universe.endpoints, *self.universe.sandboxes))
+        self._script: list[str] = []
 
     def make_dataplane(self) -> Dataplane:
         """Make the dataplane that is tested."""
@@ -91,6 +95,7 @@ class CnmMachine(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         """Make the kernel anew from the log; nothing is to be done."""
+        self._script.append("rebuild")
         assert rebuild(self.controller).comparison.agrees, "the kernel had come to differ"
 
     @rule(choice=st.integers(0, 999))
@@ -100,7 +105,8 @@ class CnmMachine(RuleBasedStateMachine):
         if isinstance(dataplane, SimulatedDataplane) and dataplane.kernel.objects:
             there = sorted(dataplane.kernel.objects)
             key = there[choice % len(there)]
-            note(f"# somebody removes {key}")
+            self._stage.learn()
+            self._script += [f"kernel remove {self._stage.names.told(key)}", "repair"]
             dataplane.kernel.remove(dataplane.kernel.objects[key])
             done = repair(self.controller)
             assert not done.comparison.agrees, "nobody noticed that something is gone"
@@ -116,7 +122,8 @@ class CnmMachine(RuleBasedStateMachine):
             raise AssertionError("\n".join(map(str, found)))
 
     def teardown(self) -> None:
-        """Delete everything: nothing stays."""
+        """Delete everything: nothing stays. Of a run that failed, the script is printed that reproduces it."""
+        note(f"the same as a script, for python -m netledger.testing.scripts:\n\n{write(self._script)}")
         author = Author(Seeded(0), self.universe, lambda: self.controller.views)
         self.controller.execute(author.farewell())
         with self.controller.reading() as views:
@@ -129,6 +136,8 @@ class CnmMachine(RuleBasedStateMachine):
 
     def _ask(self, command: Command) -> Refusal | None:
         self.coverage.asked(command)
+        with self.controller.reading() as views:
+            self._script += self._writer.lines(command, views)
         result = self.controller.execute([command])[0]
         if isinstance(result.error, Refusal):
             self.coverage.refused(result.error)

@@ -1,0 +1,25 @@
+"""Scripts: text files of commands, questions and events of the world, each with the outcome that is expected.
+
+The model is etcd's and CockroachDB's datadriven files. `python -m netledger.testing.scripts FILE...` runs them.
+"""
+
+from .grammar import Block, Line, Program, ScriptError, parse, usage
+from .interpreter import Difference, run
+from .stage import Stage
+from .wording import Writer, commands_of, render, write
+
+__all__ = [
+    "Block",
+    "Difference",
+    "Line",
+    "Program",
+    "ScriptError",
+    "Stage",
+    "Writer",
+    "commands_of",
+    "parse",
+    "render",
+    "run",
+    "usage",
+    "write",
+]
