@@ -1,7 +1,8 @@
 """A Hypothesis state machine over every command of the container network model, on any dataplane.
 
 Keeps: after every step the log keeps its invariants, the views are the fold of the log, and what is observed is what
-the log calls for. Subclass it, say which dataplane, and take its `TestCase`:
+the log calls for. A run that failed prints the script that reproduces it. Subclass it, say which dataplane, and take
+its `TestCase`:
 
     class Mine(CnmMachine):
         def make_dataplane(self):
@@ -123,7 +124,7 @@ class CnmMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Delete everything: nothing stays. Of a run that failed, the script is printed that reproduces it."""
-        note(f"the same as a script, for python -m netledger.testing.scripts:\n\n{write(self._script)}")
+        note(f"the same as a script, for python -m netledger.testing.scripts:\n\n{self.script()}")
         author = Author(Seeded(0), self.universe, lambda: self.controller.views)
         self.controller.execute(author.farewell())
         with self.controller.reading() as views:
@@ -131,6 +132,10 @@ class CnmMachine(RuleBasedStateMachine):
             assert not views.sandboxes.sandboxes, "a sandbox stays"
             assert not views.ipam.by_space or not any(views.ipam.by_space.values()), "a pool stays"
         self.controller.close()
+
+    def script(self) -> str:
+        """Write down what was done so far, as a script."""
+        return write(self._script)
 
     # --- within
 

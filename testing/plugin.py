@@ -91,11 +91,14 @@ def ledger_from(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledg
         numbers = iter(range(1, 1_000_000))
 
         def run(script: str | Path) -> Controller:
-            from .scripts import Stage, parse
+            from .scripts import INLINE, ScriptError, Stage, parse
             from .scripts import run as play
 
             text = script.read_text(encoding="utf-8") if isinstance(script, Path) else textwrap.dedent(script)
-            program = parse(text, str(script) if isinstance(script, Path) else "script")
+            try:
+                program = parse(text, str(script) if isinstance(script, Path) else INLINE)
+            except ScriptError as error:
+                raise pytest.fail.Exception(str(error), pytrace=False) from None
             state = tmp_path / f"netledger-{next(numbers)}"
             stage = stack.enter_context(Stage(state))
             request.node.stash.setdefault(_states, []).append(state)

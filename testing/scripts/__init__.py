@@ -3,12 +3,13 @@
 The model is etcd's and CockroachDB's datadriven files. `python -m netledger.testing.scripts FILE...` runs them.
 """
 
-from .grammar import Block, Line, Program, ScriptError, parse, usage
+from .grammar import INLINE, Block, Line, Program, ScriptError, parse, usage
 from .interpreter import Difference, run
 from .stage import Stage
 from .wording import Writer, commands_of, render, write
 
 __all__ = [
+    "INLINE",
     "Block",
     "Difference",
     "Line",

@@ -23,6 +23,8 @@ from msgspec import Struct
 
 SEPARATOR = "----"
 ANYTHING = ("...",)
+INLINE = "script"
+"""How a script is called that is in no file."""
 LINES_LIMIT = 100_000
 """Of one script."""
 
@@ -136,7 +138,7 @@ class Program(Struct, frozen=True):
     blocks: tuple[Block, ...]
 
 
-def parse(text: str, source: str = "script") -> Program:
+def parse(text: str, source: str = INLINE) -> Program:
     """Read a script; raise `ScriptError` at the first line that is no command. `source` names it in messages."""
     lines = tuple(text.split("\n"))
     if len(lines) > LINES_LIMIT:
@@ -165,7 +167,7 @@ def _blocks(source: str, lines: Sequence[str]) -> Iterator[Block]:
         yield Block(tuple(commands), tuple(lines[first:index]), first, index)
 
 
-def read(text: str, source: str = "script", number: int = 1) -> Line:
+def read(text: str, source: str = INLINE, number: int = 1) -> Line:
     """Read one command line."""
     try:
         words = [_unescaped(word) for word in shlex.split(text)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from difflib import unified_diff
 
@@ -23,7 +24,7 @@ from ...engine.reconcile import Reconciliation
 from ...replay import rebuild, repair
 from ..desk import identifier
 from . import questions
-from .grammar import ANYTHING, Block, Line, Program
+from .grammar import ANYTHING, INLINE, Block, Line, Program
 from .stage import Stage, matches
 from .telling import tell_error, tell_event
 from .wording import commands_of, is_command, parse_identity
@@ -50,8 +51,12 @@ class Difference(Struct, frozen=True):
             told = [f"    {line}" for line in self.outcome]
             return "\n".join([head, "  a block without ---- sets something up, and this did not go well:", *told])
         lines = unified_diff(self.expected, self.outcome, "expected", "came", lineterm="")
-        accept = f"  to accept what came: python -m netledger.testing.scripts --accept {self.source}"
-        return "\n".join([head, *(f"    {line}" for line in lines), accept])
+        told = [head, *(f"    {line}" for line in lines)]
+        if self.source != INLINE:
+            told.append(
+                f"  to accept what came: python -m netledger.testing.scripts --accept {shlex.quote(self.source)}"
+            )
+        return "\n".join(told)
 
 
 def run(program: Program, on: Controller | Stage) -> list[Difference]:
