@@ -15,6 +15,7 @@ from difflib import unified_diff
 from msgspec import Struct
 
 from ...dataplanes.contract import Claim
+from ...dataplanes.simulated import KernelError
 from ...domain.commands import Command
 from ...domain.errors import Invalid, NetledgerError, NotFound
 from ...domain.facts import NamespaceIdentity
@@ -73,9 +74,13 @@ def run(program: Program, on: Controller | Stage) -> list[Difference]:
 def play(block: Block, stage: Stage) -> tuple[str, ...]:
     """Carry out the lines of a block; return the outcome."""
     first, *rest = block.lines
-    if first.verb in ("batch", "crash"):
-        return tuple(_guarded(stage, lambda: _together(stage, rest, is_crash=first.verb == "crash")))
-    return tuple(line for each in block.lines for line in _one(stage, each))
+    try:
+        if first.verb in ("batch", "crash"):
+            return tuple(_guarded(stage, lambda: _together(stage, rest, is_crash=first.verb == "crash")))
+        return tuple(line for each in block.lines for line in _one(stage, each))
+    except Exception as bug:
+        bug.add_note(f"while playing {first.source}:{first.number}: {first.text}")
+        raise
 
 
 def _differs(block: Block, came: tuple[str, ...]) -> bool:
@@ -94,7 +99,7 @@ def _guarded(stage: Stage, action: Callable[[], list[str]]) -> list[str]:
     """Carry something out; what stops it is its outcome, after the events that came of it all the same."""
     try:
         return action()
-    except (NetledgerError, ExceptionGroup) as error:
+    except (NetledgerError, KernelError, ExceptionGroup) as error:
         return [*_news(stage), *tell_error(stage.names, error)]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from ...domain.drivers import driver_of
-from ...domain.errors import DataplaneFault, NetledgerError, Refusal
+from ...domain.drivers.bridge import container_end
+from ...domain.errors import DataplaneFault, Refusal
 from ...domain.events import (
     AddressAllocated,
     AddressReleased,
@@ -81,6 +82,7 @@ class Names:
                     self._directories.add(event.path.removesuffix(event.sandbox))
             case EndpointJoined():
                 self._names[event.device] = self.of(event.endpoint)
+                self._names[container_end(event.device)] = self.of(event.endpoint)
             case _:
                 pass
 
@@ -129,7 +131,6 @@ def tell_error(names: Names, error: BaseException) -> list[str]:
     elif isinstance(error, DataplaneFault):
         words = f"fault: {error}"
     else:
-        assert isinstance(error, NetledgerError), error
         words = f"error: {type(error).__name__}: {error}"
     return [" ".join(names.told(words).split())]
 

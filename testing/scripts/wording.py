@@ -258,10 +258,11 @@ def render(command: Command, views: Views | None = None) -> str:
     return Writer().line(command, views)
 
 
-def write(steps: Iterable[Command | Sequence[Command] | str], words: Iterable[str] = ()) -> str:
+def write(steps: Iterable[Command | Sequence[Command | str] | str], words: Iterable[str] = ()) -> str:
     """Write a whole script: commands, batches of them, and other lines as they are; it ends with a check.
 
-    `words` are those that ids may be hashes of, where no command has named them: ids of what was never made.
+    A batch may begin with the line `crash`. `words` are those that ids may be hashes of, where no command has named
+    them: ids of what was never made.
     """
     writer = Writer(words)
     blocks: list[list[str]] = [[]]
@@ -271,10 +272,10 @@ def write(steps: Iterable[Command | Sequence[Command] | str], words: Iterable[st
         elif isinstance(step, msgspec.Struct):
             blocks[-1] += writer.lines(step)
         else:
-            batch = [line for command in step for line in writer.lines(command)]
-            grounds = [line for line in batch if line.startswith("netns add")]
-            blocks[-1] += grounds
-            blocks += [["batch", *(line for line in batch if line not in grounds)], []]
+            written = [[each] if isinstance(each, str) else writer.lines(each) for each in step]
+            blocks[-1] += [ground for lines in written for ground in lines[:-1]]
+            batch = [lines[-1] for lines in written]
+            blocks += [batch if batch[:1] == ["crash"] else ["batch", *batch], []]
     blocks.append(["check"])
     return "\n\n".join("\n".join([*block, "----", _outcome(block)]) for block in blocks if block) + "\n"
 

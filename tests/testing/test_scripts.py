@@ -19,6 +19,8 @@ from netledger import Controller
 from netledger.domain.commands import Command, CreateNetwork, DeleteNetwork, PoolRequest, RecordBoot
 from netledger.domain.errors import Refusal
 from netledger.domain.events import EVENT_TYPES, Origin
+from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.values import SandboxKind
 from netledger.testing import scripts
 from netledger.testing.author import GROUND, KINDS, Author, Seeded, Universe
 from netledger.testing.desk import Desk, create_endpoint, create_network, create_sandbox, identifier, join
@@ -261,6 +263,19 @@ def test_a_fault_waits_for_its_object(outcome):
     assert "(EPERM)" in "".join(outcome("network create back"))
 
 
+def test_what_a_kernel_does_not_let_somebody_do_is_told(outcome):
+    """An interface that is there already, as the kernel says it."""
+    assert outcome("kernel add lan0\nkernel add lan0") == ["error: KernelError: File exists: lan0 in that namespace"]
+
+
+def test_a_bug_says_which_line_it_came_from(stage, monkeypatch):
+    """An exception that is nobody's refusal goes through, with the place in the script."""
+    monkeypatch.setattr(stage.dataplane, "apply", lambda plan: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        scripts.run(scripts.parse("check\n\nnetwork create shop\n"), stage)
+    assert caught.value.__notes__ == ["while playing script:3: network create shop"]
+
+
 def test_a_script_runs_on_an_open_controller():
     """Commands and questions do; what needs another process or faults is refused."""
     with Controller.open(dataplane="simulated") as controller:
@@ -378,6 +393,18 @@ def test_a_command_is_seldom_written_as_json(seed):
         assert not line.startswith("command "), line
         assert not re.search(r"[0-9a-f]{64}", line), line
         _try(desk, command)
+
+
+def test_a_crash_can_be_written(tmp_path):
+    """A batch that begins with `crash` is one that the kernel does not hear of; what it needs comes before it."""
+    attached = create_sandbox("c1", kind=SandboxKind.ATTACHED, path="/run/netns/c1", identity=NamespaceIdentity("b", 7))
+    text = scripts.write(["kernel add lan0", ["crash", create_network("n1"), attached], []])
+    assert text.startswith(
+        "kernel add lan0\nnetns add /run/netns/c1 b/7\n----\n...\n\ncrash\nnetwork create n1\nsandbox create c1 "
+    )
+    with scripts.Stage(tmp_path / "state") as on:
+        assert not scripts.run(scripts.parse(text), on)
+        assert on.controller.recovery is not None
 
 
 @settings(deadline=None, max_examples=25)
