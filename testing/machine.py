@@ -62,7 +62,7 @@ class CnmMachine(RuleBasedStateMachine):
         super().__init__()
         self.dataplane = self.make_dataplane()
         self.controller = Controller.open(dataplane=self.dataplane)
-        self._stage = Stage.around(self.controller)
+        self._stage = Stage(self.controller)
         self._writer = Writer((*self.universe.networks, *self.universe.endpoints, *self.universe.sandboxes))
         self._script: list[str] = []
 

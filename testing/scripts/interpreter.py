@@ -66,7 +66,7 @@ def run(program: Program, on: Controller | Stage) -> list[Difference]:
     On a controller that somebody else opened the process cannot end and no fault can be made to come: such lines are
     refused.
     """
-    stage = Stage.around(on) if isinstance(on, Controller) else on
+    stage = on if isinstance(on, Stage) else Stage(on)
     played = ((block, play(block, stage)) for block in program.blocks)
     return [Difference(program.source, block, block.expected, came) for block, came in played if _differs(block, came)]
 

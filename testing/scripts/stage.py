@@ -40,34 +40,33 @@ class ComingFault(Struct):
 
 
 class Stage:
-    """A ledger in `state` and a simulated host of its own. Use it as a context manager, or `close` it."""
+    """A ledger and the host that it is of; use it as a context manager, or `close` it.
 
-    def __init__(self, state: Path) -> None:
-        self._state: Path | None = state
-        directory = StateDirectory.open(state)
-        if not directory.ledger.exists():
-            create(directory.ledger, LEDGER_ID)
-        self._boots = 1
-        self._told = 0
-        self._is_opening = False
+    On a path it has a ledger there and a simulated host of its own. On a controller that somebody else opened, and
+    closes, the process cannot end and no fault can be made to come.
+    """
+
+    def __init__(self, on: Path | Controller) -> None:
         self.names = Names()
         self.faults: list[ComingFault] = []
-        self.dataplane: SimulatedDataplane | None = SimulatedDataplane(SimulatedKernel(), faults=self._fault)
-        self.dataplane.boot = f"boot{self._boots}"
-        self.controller = self._open()
+        self._told = 0
+        self._boots = 1
+        self._is_opening = False
+        self._state = on if isinstance(on, Path) else None
+        self.dataplane: SimulatedDataplane | None
+        if isinstance(on, Path):
+            directory = StateDirectory.open(on)
+            if not directory.ledger.exists():
+                create(directory.ledger, LEDGER_ID)
+            self.dataplane = SimulatedDataplane(SimulatedKernel(), faults=self._fault)
+            self.dataplane.boot = f"boot{self._boots}"
+            self.controller = self._open()
+        else:
+            with on.working() as machine:
+                dataplane = machine.dataplane
+            self.dataplane = dataplane if isinstance(dataplane, SimulatedDataplane) else None
+            self.controller = on
         self.learn()
-
-    @classmethod
-    def around(cls, controller: Controller) -> Self:
-        """Make a stage of a controller that somebody else opened and closes: it cannot be opened again."""
-        stage = cls.__new__(cls)
-        stage._state, stage._told = None, 0  # noqa: SLF001 - its own class
-        stage.names, stage.faults, stage.controller = Names(), [], controller
-        with controller.working() as machine:
-            dataplane = machine.dataplane
-        stage.dataplane = dataplane if isinstance(dataplane, SimulatedDataplane) else None
-        stage.learn()
-        return stage
 
     def learn(self) -> Iterator[Event]:
         """Give the events since the last time, and take the names out of them."""
@@ -85,24 +84,21 @@ class Stage:
 
     def fail(self, pattern: str, number: int, times: int) -> None:
         """Let the next steps fail whose key, written with names, has this form."""
-        if self._state is None:
-            raise Unimplemented(f"fail {pattern}", "this controller was opened without faults", "use a stage")
+        self._refuse_borrowed(f"fail {pattern}")
         self.faults.append(ComingFault(pattern, number, times))
 
     # --- what befalls the process and the host
 
     def restart(self) -> None:
         """Let the process end and another one open the ledger."""
-        if self._state is None:
-            raise Unimplemented("restart", "this controller belongs to somebody else", "use a stage")
+        self._refuse_borrowed("restart")
         self.controller.close()
         self.controller = self._open()
 
     def reboot(self) -> None:
         """Let the host boot anew: nothing stays of its kernel, nor of anybody's namespaces."""
         dataplane = self.simulated("reboot")
-        if self._state is None:
-            raise Unimplemented("reboot", "this controller belongs to somebody else", "use a stage")
+        self._refuse_borrowed("reboot")
         self._boots += 1
         dataplane.boot = f"boot{self._boots}"
         dataplane.kernel = SimulatedKernel()
@@ -112,8 +108,7 @@ class Stage:
 
     def crash(self, commands: Sequence[Command]) -> list[NetledgerError]:
         """Let the process die when commands are in the log and the kernel has not heard of them; open it again."""
-        if self._state is None:
-            raise Unimplemented("crash", "this controller belongs to somebody else", "use a stage")
+        self._refuse_borrowed("crash")
         with self.controller.working() as machine:
             results = machine.commit(commands, author(ACTOR, "", None))
         self.restart()
@@ -133,6 +128,10 @@ class Stage:
         self.close()
 
     # --- within
+
+    def _refuse_borrowed(self, asked: str) -> None:
+        if self._state is None:
+            raise Unimplemented(asked, "this controller belongs to somebody else", "play it on a directory's stage")
 
     def _open(self) -> Controller:
         self._is_opening = True
