@@ -5,8 +5,9 @@ The model is etcd's and CockroachDB's datadriven files. `python -m netledger.tes
 
 from .grammar import INLINE, Block, Line, Program, ScriptError, parse, usage
 from .interpreter import Difference, run
+from .reading import commands_of
 from .stage import Stage
-from .wording import Writer, commands_of, render, write
+from .writing import Writer, render, write
 
 __all__ = [
     "INLINE",

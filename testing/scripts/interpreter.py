@@ -26,9 +26,9 @@ from ...replay import rebuild, repair
 from ..desk import identifier
 from . import questions
 from .grammar import ANYTHING, INLINE, Block, Line, Program
+from .reading import commands_of, is_command, parse_identity
 from .stage import Stage, matches
 from .telling import tell_error, tell_event
-from .wording import commands_of, is_command, parse_identity
 
 TROUBLE = re.compile(r"(refused|fault|error): ")
 """How the outcome of what did not go well begins."""
