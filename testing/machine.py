@@ -29,7 +29,7 @@ from .author import GROUND, KINDS, Author, Seeded, Universe
 from .checkers import check_everything
 from .coverage import Coverage, CoverageReport
 from .scripts import Stage, Writer, write
-from .strategies import Drawn
+from .strategies import Drawn, numbers
 
 
 def fitting(*kinds: str) -> st.SearchStrategy[Command]:
@@ -38,8 +38,8 @@ def fitting(*kinds: str) -> st.SearchStrategy[Command]:
     @st.composite
     def write(draw: st.DrawFn) -> Command:
         machine = draw(st.runner())
-        author = Author(Drawn(draw), machine.universe, lambda: machine.controller.views)
-        return author.command(draw(st.sampled_from(sorted(set(kinds)))))
+        kind = draw(st.sampled_from(sorted(set(kinds))))
+        return Author(Drawn(draw(numbers())), machine.universe, lambda: machine.controller.views).command(kind)
 
     return write()
 
@@ -47,8 +47,12 @@ def fitting(*kinds: str) -> st.SearchStrategy[Command]:
 @st.composite
 def grounds(draw: st.DrawFn) -> list[Command]:
     """Draw commands that give a machine something to work with."""
-    author = Author(Drawn(draw), draw(st.runner()).universe)
-    return [author.command(kind) for kind in GROUND]
+    author = Author(Drawn([]), draw(st.runner()).universe)
+    commands = []
+    for kind in GROUND:
+        author.choice = Drawn(draw(numbers()))
+        commands.append(author.command(kind))
+    return commands
 
 
 class CnmMachine(RuleBasedStateMachine):
