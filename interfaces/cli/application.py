@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
+from . import asking, checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -38,6 +38,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.drift,
     reconciling.repair,
     reaching.reach,
+    asking.who,
     logs.verify,
     checking.check,
     doctor.doctor,
