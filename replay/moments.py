@@ -33,13 +33,14 @@ SCAN_EVENTS = 256
 REMEDY = "write it like 2026-05-03T14:02Z, 2026-05-03T16:02:30+02:00, 2026-05-03, '2 hours ago', or @POSITION"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_POSITION = re.compile(r"@([0-9]{1,18})")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
-_TIME = re.compile(
-    _DATE.pattern + r"[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+# Compiled when they are used: a question that has none of them does not wait for it.
+_POSITION = r"@([0-9]{1,18})"
+_DATE = r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+_TIME = (
+    _DATE + r"[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
     r"([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
 )
-_AGO = re.compile(r"([0-9]{1,9}) ?(s|seconds?|min|minutes?|h|hours?|d|days?|weeks?) ago")
+_AGO = r"([0-9]{1,9}) ?(s|seconds?|min|minutes?|h|hours?|d|days?|weeks?) ago"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -61,7 +62,7 @@ def find_moment(ledger: Ledger, text: str, now: int, head: Position | None = Non
     `now` is the time in UTC nanoseconds; `head` where the log is to end. Raises Invalid.
     """
     last = ledger.head if head is None else head
-    position = _POSITION.fullmatch(text)
+    position = re.fullmatch(_POSITION, text)
     if position is None:
         return moment_at(ledger, parse_time(text, now), last)
     number = int(position.group(1))
@@ -77,14 +78,14 @@ def parse_time(text: str, now: int) -> int:
     """
     if text == "now":
         return now
-    ago = _AGO.fullmatch(text)
+    ago = re.fullmatch(_AGO, text)
     if ago is not None:
         return now - int(ago.group(1)) * _SECONDS[ago.group(2)[0]] * NANOSECONDS
     asked = f"time {text!r}"
-    date = _DATE.fullmatch(text)
+    date = re.fullmatch(_DATE, text)
     if date is not None:
         return _nanoseconds(asked, (*map(int, date.groups()), 0, 0, 0), UTC)
-    found = _TIME.fullmatch(text)
+    found = re.fullmatch(_TIME, text)
     if found is None:
         raise Invalid(asked, "it is none", REMEDY)
     *fields, second, fraction, offset = found.groups()
@@ -98,23 +99,30 @@ def parse_time(text: str, now: int) -> int:
 
 def moment_at(ledger: Ledger, at: int, head: Position) -> Moment:
     """Find the moment of a time, in UTC nanoseconds, in the log up to `head`."""
-    steps = [(record.position, record.event) for record in ledger.read(types=(ClockStepped,), until=head)]
+    steps = _clock_steps(ledger, head)
     edges = [NOWHERE, *(Position(place - 1) for place, _ in steps), head]
+    begins = [None, *(step.at for _, step in steps)]
     position = NOWHERE
-    for start, end in reversed(list(pairwise(edges))):
-        position = _last_before(ledger, at, start, end)
-        if position > start:
+    for begin, (start, end) in reversed(list(zip(begins, pairwise(edges), strict=True))):
+        if begin is not None and begin > at + LAG_NANOSECONDS:
+            continue  # nothing behind this step is so early
+        found = _last_before(ledger, at, start, end)
+        if found > start:
+            position = found
             break
-        position = NOWHERE
     repeated = []
     for number, (place, step) in enumerate(steps):
-        assert isinstance(step, ClockStepped), "no other type was asked for"
         if step.at <= at < step.at + step.back and place <= position:
             start, end = edges[number], edges[number + 1]
             earlier = _last_before(ledger, at, start, end)
             if earlier > start:
                 repeated.append(earlier)
     return Moment(position, at, tuple(repeated))
+
+
+def _clock_steps(ledger: Ledger, head: Position) -> list[tuple[Position, ClockStepped]]:
+    records = ledger.read(types=(ClockStepped,), until=head)
+    return [(record.position, record.event) for record in records if isinstance(record.event, ClockStepped)]
 
 
 def _last_before(ledger: Ledger, at: int, start: Position, end: Position) -> Position:
