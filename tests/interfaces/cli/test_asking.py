@@ -251,3 +251,18 @@ def test_it_answers_while_another_process_writes(state, cli):
         finally:
             writer.kill()
     assert cli("who 10.1.0.2").status == 0
+
+
+def test_it_loads_neither_the_engine_nor_a_dataplane(web, state):
+    """It is asked in passing, on a log of any length: what starting costs is what it costs."""
+    script = """
+import sys
+from netledger.interfaces.cli import run
+assert run(["who", "10.1.0.2"]) == 0
+print(*sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
+    loaded = set(ran.stdout.splitlines()[-1].split())
+    assert "netledger.replay.who" in loaded
+    assert "netledger.projections.views" not in loaded
+    assert not [name for name in loaded if name.startswith(("netledger.engine", "netledger.dataplanes", "rich.table"))]
