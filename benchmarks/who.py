@@ -73,6 +73,9 @@ BEGIN = 1_775_000_000 * NANOSECONDS
 MONTH = 30 * 86_400 * NANOSECONDS
 STEPS = 12
 """So often in that month the clock is set back by two minutes."""
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""Of the processes that are measured: they find their bytecode, as those of an installed package do."""
+
 BUSIEST = "10.200.0.2"
 BUDGET_MS = 10.0
 
@@ -231,7 +234,7 @@ def process(state: Path, *words: str) -> Cost:
     child = subprocess.Popen(
         [sys.executable, "-m", "netledger", *words],
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "NETLEDGER_STATE": str(state)},
+        env={**_ENVIRONMENT, "NETLEDGER_STATE": str(state)},
     )
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.perf_counter() - begin
@@ -272,6 +275,8 @@ def main() -> None:
         path = state / "ledger.db"
         if not path.exists():
             make(path, options.events)
+        _ENVIRONMENT["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
+        process(state, "who", "--name", "nobody")  # writes it
         measure(state, path, options.pairs)
 
 

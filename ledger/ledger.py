@@ -103,6 +103,13 @@ class Ledger:
         ):
             yield from self._decode(batch)
 
+    def positions(
+        self, tag: str, *, after: Position = NOWHERE, until: Position, limit: int, last: bool = False
+    ) -> list[Position]:
+        """List where a tag is, in order: the first so many positions, or the `last` so many; no event is read."""
+        found = self._recorder.positions(tag, after=after, until=until, limit=limit, last=last)
+        return [Position(position) for position in found]
+
     def find_tags(self, prefix: str, ending: str) -> list[str]:
         """List, in order, the tags that are `prefix`, a scope without a slash, `/` and `ending`."""
         return self._recorder.find_tags(prefix, ending)

@@ -43,6 +43,10 @@ def by_type(columns: str) -> str:
     )
 
 
+POSITIONS = "SELECT position FROM tags WHERE tag = ?1 AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4"
+LAST_POSITIONS = POSITIONS.replace("ORDER BY position", "ORDER BY position DESC")
+"""Where a tag is, from the index alone, the first or the last so many. Parameters: tag, after, until, limit."""
+
 _SLASH = "instr(substr(found.tag, length(?1) + 1), '/')"
 
 FIND_TAGS = f"""

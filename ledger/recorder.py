@@ -70,6 +70,11 @@ def scoped(tags: Iterable[str], prefix: str, ending: str) -> list[str]:
     )
 
 
+def cut(positions: list[int], limit: int, *, last: bool) -> list[int]:
+    """Leave the first so many, or the last."""
+    return positions[max(len(positions) - limit, 0) :] if last else positions[:limit]
+
+
 class Recorder(Protocol):
     """A log of DCB events, with what a ledger needs beside them.
 
@@ -95,6 +100,9 @@ class Recorder(Protocol):
         self, *, after: int, until: int, tags: Sequence[str], types: Sequence[str], limit: int | None
     ) -> Iterator[Sequence[RawEvent]]:
         """Yield batches of the events that have all tags and one of the types, in order of position."""
+
+    def positions(self, tag: str, *, after: int, until: int, limit: int, last: bool = False) -> list[int]:
+        """List where a tag is, in order: the first so many positions, or the `last` so many; no event is read."""
 
     def find_tags(self, prefix: str, ending: str) -> list[str]:
         """List, in order, the tags that are `prefix`, a SCOPE without a slash, `/` and `ending`.

@@ -36,6 +36,12 @@ from ..projections import tenures as fold
 from ..projections.tenures import Stay, Tenure
 from .moments import Moment
 
+OFTEN = 64
+"""So many events of one address are read rather than looked for where they matter."""
+
+NEARBY = 4
+"""So many events on each side of a window tell, as a rule, who had it then and next to it."""
+
 _OWN: tuple[type[Event], ...] = (
     ev.EndpointCreated,
     ev.EndpointDeleted,
@@ -126,14 +132,17 @@ def who_had_address(ledger: Ledger, address: str, window: Window | None = None) 
     """Say who held an IPv4 or IPv6 address, in whatever pools. Without a window: ever. Raises Invalid."""
     text = format_address(parse_address(address))
     asking = _Asking(ledger, window)
-    return asking.answer(text, fold.tenures_of_address(asking.read(f"ip:{text}")))
+    return asking.answer(text, fold.tenures_of_address(asking.read_address(text)))
 
 
 def who_had_mac(ledger: Ledger, mac: str, window: Window | None = None) -> Answer:
     """Say who had a MAC address, in whatever networks. Without a window: ever. Raises Invalid."""
     text = format_mac(parse_mac(mac))
     asking = _Asking(ledger, window)
-    held = [fold.tenures_of_mac(asking.read(tag)) for tag in ledger.find_tags("mac:", text)]
+    held = [
+        fold.tenures_of_mac(asking.read_around(tag, ev.EndpointCreated, ev.EndpointDeleted))
+        for tag in ledger.find_tags("mac:", text)
+    ]
     return asking.answer(text, _in_order(held))
 
 
@@ -149,11 +158,17 @@ def who_had_name(ledger: Ledger, name: str, window: Window | None = None) -> Ans
     """Say which networks, endpoints and containers had a name, and which endpoints an alias. Without a window: ever."""
     asking = _Asking(ledger, window)
     find = ledger.find_tags
-    held = [fold.tenures_of_network_name(asking.read(tag)) for tag in find("name:network/", name)]
+    held = [
+        fold.tenures_of_network_name(asking.read_around(tag, ev.NetworkCreated, ev.NetworkDeleted))
+        for tag in find("name:network/", name)
+    ]
     held += [
         fold.tenures_of_endpoint_name(asking.read(tag), asking.end_of_endpoint) for tag in find("name:endpoint/", name)
     ]
-    held += [fold.tenures_of_container(asking.read(tag)) for tag in find("container:", name)]
+    held += [
+        fold.tenures_of_container(asking.read_around(tag, ev.SandboxCreated, ev.SandboxDeleted, ev.SandboxLost))
+        for tag in find("container:", name)
+    ]
     return asking.answer(name, _in_order(held), name)
 
 
@@ -163,6 +178,7 @@ class _Asking:
     def __init__(self, ledger: Ledger, window: Window | None) -> None:
         self._ledger = ledger
         self._head = ledger.head
+        self._is_whole = window is None
         self._window = window or Window(Moment(NOWHERE), Moment(self._head))
         self._networks: dict[NetworkId, list[tuple[Position, Position, ev.NetworkCreated]]] = {}
         self._histories: dict[Entity, list[Recorded[Event]]] = {}
@@ -170,6 +186,49 @@ class _Asking:
     def read(self, tag: str) -> Iterator[Recorded[Event]]:
         """Read the events with a tag up to where the log ended."""
         return self._ledger.read(tags=(tag,), until=self._head)
+
+    def read_address(self, text: str) -> Iterable[Recorded[Event]]:
+        """Read what tells who held an address in the window, and next to it.
+
+        Where it changed hands very often it is looked for in each of the pools that it is in, where one alone holds it.
+        """
+        often = self._ledger.positions(f"ip:{text}", until=self._head, limit=OFTEN)
+        if self._is_whole or len(often) < OFTEN:
+            return self.read(f"ip:{text}")
+        address = parse_address(text)
+        pools = {
+            record.event.pool
+            for record in self._ledger.read(types=(ev.PoolAllocated,), until=self._head)
+            if isinstance(record.event, ev.PoolAllocated) and address in record.event.subnet
+        }
+        tags = [ev.address_tags(pool, address, ("", ""))[1] for pool in pools]
+        found = [self.read_around(tag, ev.AddressAllocated, ev.AddressReleased) for tag in tags]
+        return sorted((record for records in found for record in records), key=lambda record: record.position)
+
+    def read_around(self, tag: str, begins: type[Event], *ends: type[Event]) -> Iterable[Recorded[Event]]:
+        """Read the events of a tag in the window, and as many before and behind as tell who had it next to it.
+
+        Only for what one alone holds at a time: then what was before the last beginning does not matter, nor what comes
+        behind the end of the next who got it.
+        """
+        if self._is_whole:
+            return self.read(tag)
+        first, last, size = self._window.first.position, self._window.last.position, NEARBY
+        while True:
+            earlier = self._ledger.positions(tag, until=first, limit=size, last=True)
+            later = self._ledger.positions(tag, after=last, until=self._head, limit=size)
+            after = Position(earlier[0] - 1) if earlier else first
+            until = later[-1] if later else last
+            records = list(self._ledger.read(tags=(tag,), after=after, until=until))
+            knows_before = any(isinstance(record.event, begins) for record in records if record.position <= first)
+            following = [
+                isinstance(record.event, begins)
+                for record in records
+                if record.position > last and isinstance(record.event, (begins, *ends))
+            ]
+            if (knows_before or len(earlier) < size) and (True in following[:-1] or len(later) < size):
+                return records
+            size *= 8
 
     def answer(self, subject: str, held: Sequence[Tenure], name: str = "") -> Answer:
         """Choose the tenures that were asked for, and look up who their holders were."""

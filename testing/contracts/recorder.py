@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import msgpack
 import pytest
@@ -206,6 +206,22 @@ class RecorderContract:
         assert _positions(recorder, tags=["none"]) == []
         assert _positions(recorder, after=1, until=3) == [2, 3]
         assert _positions(recorder, limit=0) == []
+
+    def test_positions_of_a_tag_are_cut_at_either_end(self, recorder: LogRecorder) -> None:
+        """The first so many or the last so many, in order, of committed events alone, after one and until another."""
+        recorder.append([_event("a"), _event("b"), _event("a", "b"), _event("a", "a"), _event("a")])
+
+        def found(**how: Any) -> list[int]:  # noqa: ANN401 - the method's own
+            return recorder.positions("a", **{"after": 0, "until": NO_END, "limit": 9, **how})
+
+        assert found() == found(last=True) == [1, 3, 4, 5]
+        assert (found(limit=2), found(limit=2, last=True)) == ([1, 3], [4, 5])
+        assert (found(after=1, until=4), found(after=1, until=4, limit=1, last=True)) == ([3, 4], [4])
+        assert found(limit=0) == found(limit=0, last=True) == found(after=5) == []
+        assert recorder.positions("none", after=0, until=NO_END, limit=9) == []
+        with pytest.raises(IntegrityError):
+            recorder.append([_event("a")], _unless("b", after=0))
+        assert found(after=4) == [5], "what failed is not found"
 
     def test_tags_are_found_whatever_their_scope(self, recorder: LogRecorder) -> None:
         """Those with the prefix, one scope and the ending, in order and once each, of committed events alone."""

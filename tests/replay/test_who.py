@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from unittest import mock
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -142,11 +145,19 @@ def questions(log):
     return sorted(asked, key=lambda one: one[1])
 
 
+def looking_closely(often, nearby):
+    """Have `who` take so many events for many, and read so few at first."""
+    stack = ExitStack()
+    for name, value in (("OFTEN", often), ("NEARBY", nearby)):
+        stack.enter_context(mock.patch(f"netledger.replay.who.{name}", value))
+    return stack
+
+
 @settings(slow, max_examples=80)
-@given(histories(), st.data())
-def test_at_each_position_it_says_what_all_events_say(batches, data):
+@given(histories(), st.data(), st.sampled_from((200, 1)), st.integers(1, 4))
+def test_at_each_position_it_says_what_all_events_say(batches, data, often, nearby):
     """For everything ever held: holder, beginning and sandboxes in every state of the log, as by a naive fold."""
-    with Controller.open(dataplane="none") as controller:
+    with looking_closely(often, nearby), Controller.open(dataplane="none") as controller:
         for batch in batches:
             controller.execute(batch)
         log = list(controller.history())
@@ -174,10 +185,10 @@ def test_at_each_position_it_says_what_all_events_say(batches, data):
 
 
 @settings(slow, max_examples=60)
-@given(histories(), st.data())
-def test_a_window_has_what_its_states_have_and_nobody_has_neighbours(batches, data):
+@given(histories(), st.data(), st.sampled_from((200, 1)), st.integers(1, 4))
+def test_a_window_has_what_its_states_have_and_nobody_has_neighbours(batches, data, often, nearby):
     """A window's intervals are those of its states; where there is none, the nearest ones on both sides are told."""
-    with Controller.open(dataplane="none") as controller:
+    with looking_closely(often, nearby), Controller.open(dataplane="none") as controller:
         for batch in batches:
             controller.execute(batch)
         log = list(controller.history())
@@ -368,6 +379,34 @@ def test_one_address_in_two_spaces_has_two_holders():
     ]
     assert {one.name for one in found} == {""}, "a holder that the log does not tell of has no name"
     assert {one.place for one in who_had_address(ledger, "10.1.0.7", at(4)).intervals} == {"p1", "p2"}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 100, 101, 400, 401, 402])
+def test_of_an_address_that_changed_hands_very_often_little_is_read(place):
+    """Its neighbours on both sides are found all the same, in each pool, and also behind events of other kinds."""
+    origin = (1, "tester", "r/0#0", "", "h1")
+    ledger = Ledger.open(None)
+    block, address = Subnet(parse_address("10.1.0.0"), 24), parse_address("10.1.0.7")
+    events = [ev.PoolAllocated(*origin, pool, "h1", pool, block, "n1", False, "next") for pool in ("p1", "p2")]
+    for number in range(100):
+        owner = ("endpoint", f"e{number}")
+        pool = "p2" if number == 50 else "p1"
+        events += [
+            ev.AddressAllocated(*origin, pool, address, owner, "endpoint", "netledger"),
+            ev.HostBooted(*origin, "new", "old"),
+            ev.AddressReleased(*origin, pool, address, owner),
+            ev.HostBooted(*origin, "new", "old"),
+        ]
+    ledger.append(events, (), 0)
+    reads = mock.Mock(side_effect=ledger._decode)
+    with mock.patch.object(ledger, "_decode", reads), looking_closely(100, 4):
+        near = who_had_address(ledger, "10.1.0.7", at(place))
+    read = sum(len(call.args[0]) for call in reads.mock_calls)
+    with looking_closely(1000, 4):
+        assert near == who_had_address(ledger, "10.1.0.7", at(place)), "as by reading all of them"
+    assert 0 < read < 30
+    assert bool(near.intervals) == (place >= 3 and place % 4 in {3, 0})
+    assert near.intervals or near.before or near.following
 
 
 def test_order_in_the_log_decides_when_the_clock_steps():

@@ -85,6 +85,14 @@ class Hasty(MemoryRecorder):
         return sorted(tag for tag in self._positions_of_tag if tag.startswith(prefix) and tag.endswith(f"/{ending}"))
 
 
+class FirstOnly(MemoryRecorder):
+    """Gives the first positions whichever are wanted."""
+
+    def positions(self, tag: str, **how: Any) -> list[int]:
+        """Look at one end."""
+        return super().positions(tag, **{**how, "last": False})
+
+
 class Seamy(MemoryRecorder):
     """Loses the last event of each full batch."""
 
@@ -136,6 +144,7 @@ class Forgetful(SQLiteRecorder):
         (SelfConscious, "test_a_condition_looks_at_what_came_after_its_position"),
         (AnyTag, "test_raw_reads_are_cut_by_tags_types_and_limits"),
         (AnyTag, "test_raw_reads_give_what_the_library_s_query_gives"),
+        (FirstOnly, "test_positions_of_a_tag_are_cut_at_either_end"),
         (Hasty, "test_tags_are_found_whatever_their_scope"),
         (Hasty, "test_no_tag_hides_another"),
         (Seamy, "test_a_read_longer_than_a_batch_has_no_seam"),
