@@ -8,7 +8,7 @@ The log is what rules decide for 4,000 containers on 20 networks that come and g
 four or five to detach), and a tenth of all that in a block of six addresses: its addresses have changed hands most
 often. `netledger who` and `netledger log show --limit 1`, which only opens the log, take turns; `--version` costs as
 much. What counts is the median of the pairs' differences, by the clock and of processors. The log's pages are dropped
-from memory before each. `inside` is one process that has loaded everything: open the log, answer, close it.
+from memory before each, unless `--warm`. `inside` is one process that has loaded everything: open the log, answer, close.
 """
 
 from __future__ import annotations
@@ -227,9 +227,10 @@ class Cost(NamedTuple):
     processor: float
 
 
-def process(state: Path, *words: str) -> Cost:
-    """Run a command line in a process of its own, the log's pages not in memory."""
-    drop(state / "ledger.db")
+def process(state: Path, *words: str, is_cold: bool) -> Cost:
+    """Run a command line in a process of its own; `is_cold`: the log's pages are not in memory."""
+    if is_cold:
+        drop(state / "ledger.db")
     begin = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "netledger", *words],
@@ -268,6 +269,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--keep", type=Path, help="the state directory of the log, kept")
+    parser.add_argument("--warm", action="store_true", help="leave the log's pages in memory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="netledger-who-") as directory:
         state = options.keep or Path(directory)
@@ -276,15 +278,15 @@ def main() -> None:
         if not path.exists():
             make(path, options.events)
         _ENVIRONMENT["PYTHONPYCACHEPREFIX"] = f"{directory}/bytecode"
-        process(state, "who", "--name", "nobody")  # writes it
-        measure(state, path, options.pairs)
+        process(state, "who", "--name", "nobody", is_cold=False)  # writes it
+        measure(state, path, options.pairs, is_cold=not options.warm)
 
 
-def measure(state: Path, path: Path, pairs: int) -> None:
+def measure(state: Path, path: Path, pairs: int, *, is_cold: bool) -> None:
     """Print a line for each question."""
     load = os.getloadavg()[0]
     print(f"{path.stat().st_size / 1e6:,.0f} MB, load {load:.1f}; milliseconds, median and quartiles of {pairs}")
-    start = [process(state, "--version") for _ in range(pairs)]
+    start = [process(state, "--version", is_cold=is_cold) for _ in range(pairs)]
     print(f"netledger --version: {spread([cost.wall for cost in start])}, of processors ", end="")
     print(spread([cost.processor for cost in start]))
     print(f"{'':<30}{'inside, warm':>24}{'inside, cold':>24}{'over log show, processors':>27}{'by the clock':>25}")
@@ -293,7 +295,8 @@ def measure(state: Path, path: Path, pairs: int) -> None:
         cold = [inside_ms(path, question, is_cold=True) for _ in range(pairs)]
         processors, clock = [], []
         for _ in range(pairs):
-            mine, others = process(state, *question.words), process(state, "log", "show", "--limit", "1")
+            mine = process(state, *question.words, is_cold=is_cold)
+            others = process(state, "log", "show", "--limit", "1", is_cold=is_cold)
             processors.append(mine.processor - others.processor)
             clock.append(mine.wall - others.wall)
         low, middle, high = statistics.quantiles(clock, n=4)
