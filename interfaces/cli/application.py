@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes, watching
+from . import asking, checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes, watching
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -39,6 +39,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.repair,
     watching.watch,
     reaching.reach,
+    asking.who,
     logs.verify,
     checking.check,
     doctor.doctor,
