@@ -25,7 +25,8 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
-from .hostside import change_elements, make_bridges, make_firewall, remove_bridges, remove_firewall
+from .firewall_steps import change_elements, make_firewall, remove_firewall
+from .hostside import make_bridges, remove_bridges
 from .interiors import furnish
 from .kernel import Kernel
 from .namespaces import Stranded, drop

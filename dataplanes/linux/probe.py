@@ -16,7 +16,6 @@ from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .kernel import Kernel, look_up
 from .netlink import EXHAUSTED, Conversation, Message, is_passing
-from .nftables import LIBRARY, REMEDY
 from .rooms import Lost, identity_of, open_room
 from .rtnetlink import (
     LOOPBACK_INDEX,
@@ -93,7 +92,7 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
         conversation.close()
     if not Path("/proc/thread-self/net/if_inet6").exists():
         missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
-    _try(missing, "nftables", kernel.skeleton.learn)
+    _try(missing, "nftables", kernel.firewall.try_out)
 
 
 def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
@@ -123,7 +122,7 @@ def _try(missing: dict[str, str], feature: str, work: Callable[[], None]) -> Non
         if is_passing(error):
             raise
         if error.errno is None:  # the dynamic linker's
-            missing[feature] = f"{LIBRARY} cannot be loaded; {REMEDY}"
+            missing[feature] = str(error)
         else:
             missing[feature] = (
                 f"{error.strerror}; it takes nf_tables with NAT, masquerade, fib and maps (modprobe nft_nat)"

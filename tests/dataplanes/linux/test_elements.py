@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netledger.dataplanes.linux.elements import (
+from netledger.dataplanes.linux.firewall.elements import (
     SETS,
     contradicting,
     elements_of,
@@ -15,8 +15,8 @@ from netledger.dataplanes.linux.elements import (
     objects_of,
     salvage,
 )
-from netledger.dataplanes.linux.nfnetlink import Element
-from netledger.dataplanes.linux.nftables import skeleton_text
+from netledger.dataplanes.linux.firewall.nfnetlink import Element
+from netledger.dataplanes.linux.firewall.nftables import skeleton_text
 from netledger.domain.objects import ForwardPolicy, Masquerade, PortForward
 
 bridges = st.text("abcdefghij-0123456789", min_size=1, max_size=15)

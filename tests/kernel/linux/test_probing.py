@@ -32,7 +32,7 @@ def test_this_kernel_can_everything(stage):
 
 def test_a_missing_library(stage, monkeypatch):
     """Without libnftables everything else is there, and it says what to install."""
-    from netledger.dataplanes.linux import nftables
+    from netledger.dataplanes.linux.firewall import libnftables as nftables
 
     nftables._load.cache_clear()
     monkeypatch.setattr(nftables, "LIBRARY", "libnftables.so.99")
@@ -81,7 +81,7 @@ def test_a_port_at_an_address_that_the_host_lacks(stage):
     assert stage.dataplane.probe([claim]) == {claim: "nobody: this host has no address 9.9.9.9"}
 
 
-@pytest.mark.parametrize("where", ["namespaces.Home.fresh", "nftables._load", "probe.look_up"])
+@pytest.mark.parametrize("where", ["namespaces.Home.fresh", "firewall.libnftables._load", "probe.look_up"])
 def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, where):
     """What is found is said, and tried again the next time."""
 
@@ -97,7 +97,7 @@ def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, w
 
 LIMITED = """if True:
     import os, resource
-    from netledger.dataplanes.linux.nftables import Nftables, _load
+    from netledger.dataplanes.linux.firewall.libnftables import Nftables, _load
     _load()
     free = os.dup(0)
     os.close(free)
@@ -117,7 +117,7 @@ def test_libnftables_without_a_descriptor():
 
 FORBIDDEN = """if True:
     import ctypes
-    from netledger.dataplanes.linux.nftables import Nftables
+    from netledger.dataplanes.linux.firewall.libnftables import Nftables
     header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert ctypes.CDLL(None).capset(header, data) == 0
     try:

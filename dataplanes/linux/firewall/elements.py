@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from typing import TypeAlias
 
-from ...domain.objects import ForwardPolicy, KernelObject, Masquerade, PortForward
-from ...domain.values import IPV4_BYTES, PROTOCOL_NAMES, format_address
+from ....domain.objects import ForwardPolicy, Masquerade, PortForward
+from ....domain.values import IPV4_BYTES, PROTOCOL_NAMES, format_address
+from .backend import FirewallObject
 from .nfnetlink import Element
-
-FirewallElement: TypeAlias = Masquerade | ForwardPolicy | PortForward
 
 INTERFACE_NAME_BYTES = 16
 
@@ -31,7 +29,7 @@ _PORT = struct.Struct("!H2x")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:@-]+")
 
 
-def elements_of(thing: FirewallElement) -> tuple[Element, ...]:
+def elements_of(thing: FirewallObject) -> tuple[Element, ...]:
     """Lower an object to its elements."""
     if isinstance(thing, PortForward):
         data = thing.address + _PORT.pack(thing.port)
@@ -50,17 +48,17 @@ def elements_of(thing: FirewallElement) -> tuple[Element, ...]:
     return tuple(elements)
 
 
-def objects_of(elements: Iterable[Element]) -> list[FirewallElement] | None:
+def objects_of(elements: Iterable[Element]) -> list[FirewallObject] | None:
     """Lift elements to objects; None when the sets contradict each other, which no transaction of ours leaves."""
     there = set(elements)
     found = salvage(there)
     return found if {element for thing in found for element in elements_of(thing)} == there else None
 
 
-def salvage(elements: Iterable[Element]) -> list[FirewallElement]:
+def salvage(elements: Iterable[Element]) -> list[FirewallObject]:
     """Lift what stands for objects, out of sets that somebody may have altered: one half of a policy is enough."""
     by_set: dict[str, set[bytes]] = {name: set() for name in SETS}
-    found: list[FirewallElement] = []
+    found: list[FirewallObject] = []
     for element in elements:
         if _is_port_forward(element):
             found.append(_port_forward(element))
@@ -84,7 +82,7 @@ def contradicting(policy: ForwardPolicy) -> tuple[Element, ...]:
     return tuple(sorted({*elements_of(strictest), *elements_of(loosest)} - set(own)))
 
 
-def has_words(thing: FirewallElement) -> bool:
+def has_words(thing: FirewallObject) -> bool:
     """Whether an object can be said in nft's own language: in a name, `"` ends it there and `*` stands for others."""
     return isinstance(thing, PortForward) or _PLAIN_NAME.fullmatch(thing.bridge) is not None
 
@@ -99,11 +97,6 @@ def in_words(element: Element) -> str:
     port = _port_forward(element)
     words = f"{port.protocol} . {port.host_port} : {format_address(port.address)} . {port.port}"
     return f"{format_address(port.host_address)} . {words}" if any(port.host_address) else words
-
-
-def is_element(thing: KernelObject) -> bool:
-    """Whether an object lives in the firewall's sets and maps."""
-    return isinstance(thing, PortForward | Masquerade | ForwardPolicy)
 
 
 def _is_port_forward(element: Element) -> bool:

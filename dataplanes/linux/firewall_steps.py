@@ -1,0 +1,110 @@
+"""What a plan does to the firewall: its chains and tables, and what stands in them.
+
+Keeps: whatever backend it is, a step ends the same way; making a firewall that is whole changes nothing.
+Must not know: rules, elements, sockets.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from ..contract import Status, Step, Verb
+from .firewall.backend import Edit, FirewallObject, is_firewall_object
+from .run import Run
+
+
+def make_firewall(run: Run, numbers: Sequence[int]) -> None:
+    """Load the chains with every object of the plan at once, unless they are there and whole.
+
+    What is in altered ones and is not the plan's business stays: a plan may name a few networks of many.
+    """
+    if not numbers:
+        return
+    of_plan = [number for number, step in enumerate(run.steps) if is_firewall_object(step.object)]
+    making = run.unblocked(number for number in of_plan if run.steps[number].verb is not Verb.REMOVE)
+    ours = _sayable(run, making)
+    named = {run.steps[number].key for number in of_plan}
+    try:
+        found = run.kernel.firewall.observe()
+        if found.is_whole:
+            for number in numbers:
+                run.end(number, Status.ALREADY)
+            return
+        kept = [thing for thing in found.objects if thing.key not in named]
+        run.kernel.firewall.load([*kept, *(_object(run, number) for number in ours)])
+    except OSError as error:
+        _fail(run, (*numbers, *ours), error)
+    else:
+        for number in (*numbers, *ours):
+            run.end(number, Status.MADE)
+
+
+def remove_firewall(run: Run, numbers: Iterable[int]) -> None:
+    """Take away our tables and chains."""
+    for number in numbers:
+        try:
+            was_there = run.kernel.firewall.remove()
+        except OSError as error:
+            _fail(run, (number,), error)
+        else:
+            run.end(number, Status.REMOVED if was_there else Status.ALREADY)
+
+
+def change_elements(run: Run, numbers: Sequence[int]) -> None:
+    """Carry out these steps in one transaction."""
+    asked = _sayable(run, numbers)
+    if not asked:
+        return
+    try:
+        endings = run.kernel.firewall.change([_edit(run.steps[number]) for number in asked])
+    except OSError as error:
+        _fail(run, asked, error)
+        return
+    for number, ending in zip(asked, endings, strict=True):
+        if ending.fault:
+            run.fail(number, ending.fault, ending.number)
+        elif ending.already:
+            run.end(number, Status.ALREADY)
+        else:
+            run.end(number, Status.REMOVED if run.steps[number].verb is Verb.REMOVE else Status.MADE)
+
+
+def _edit(step: Step) -> Edit:
+    thing = step.object
+    assert isinstance(thing, FirewallObject), "a step about the firewall"
+    if step.verb is Verb.REMOVE:
+        return Edit(thing, None)
+    assert step.was is None or isinstance(step.was, FirewallObject), "a thing of the firewall was another before"
+    return Edit(step.was, thing)
+
+
+def _sayable(run: Run, numbers: Iterable[int]) -> list[int]:
+    """Keep the steps whose values the backend can say; the others are faults."""
+    found: list[int] = []
+    for number in numbers:
+        edit = _edit(run.steps[number])
+        try:
+            for thing in (edit.before, edit.after):
+                if thing is not None:
+                    run.kernel.firewall.check(thing)
+        except (struct.error, LookupError, ValueError) as error:
+            run.fail_with(number, error)
+        else:
+            found.append(number)
+    return found
+
+
+def _object(run: Run, number: int) -> FirewallObject:
+    thing = run.steps[number].object
+    assert isinstance(thing, FirewallObject), "a step about the firewall"
+    return thing
+
+
+def _fail(run: Run, numbers: Iterable[int], error: OSError) -> None:
+    """End steps with what was raised; without a number it is a library or program that is missing."""
+    for number in numbers:
+        if error.errno is None:
+            run.fail(number, str(error))
+        else:
+            run.fail_with(number, error)
