@@ -19,6 +19,7 @@ from ...domain.values import SandboxId
 from ..contract import Claim, Instance, Observation, Outcome, Place, Plan
 from . import probe
 from .executor import execute
+from .firewall import BACKENDS, NFTABLES
 from .kernel import Kernel
 from .marks import Marks
 from .namespaces import Stranded, boot_id
@@ -41,13 +42,16 @@ SETTLE_PAUSE_SECONDS = 0.005
 class LinuxDataplane:
     """One instance's part of a host's kernel; see `contract.Dataplane`.
 
-    `namespace` is the path of the network namespace to work in; None is the caller's own.
+    `namespace` is the path of the network namespace to work in; None is the caller's own. `firewall` is the backend
+    that programs what networks and published ports need: `nftables`, `iptables` or `none`.
     """
 
     name: ClassVar[str] = "linux"
     is_volatile: ClassVar[bool] = False
 
-    def __init__(self, instance: Instance, namespace: str | None = None) -> None:
+    def __init__(self, instance: Instance, namespace: str | None = None, *, firewall: str = NFTABLES) -> None:
+        assert firewall in BACKENDS, f"firewall {firewall!r} is none of {BACKENDS}"
+        self.firewall = firewall
         self._marks = Marks(instance)
         self._worker = Worker(namespace)
         self._kernel: Kernel | None = None
@@ -138,7 +142,7 @@ class LinuxDataplane:
     def _work(self, job: Callable[[Kernel], T]) -> T:
         def work() -> T:
             if self._kernel is None:
-                self._kernel = Kernel(self._marks, self._worker.home)
+                self._kernel = Kernel(self._marks, self._worker.home, self.firewall)
             return job(self._kernel)
 
         return self._worker.run(work)

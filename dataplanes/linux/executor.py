@@ -16,8 +16,10 @@ from ...domain.objects import (
     Firewall,
     ForwardPolicy,
     KernelObject,
+    LoopbackAccess,
     Masquerade,
     Namespace,
+    OpenPort,
     PortForward,
     Route,
     Sysctl,
@@ -36,6 +38,8 @@ from .rooms import Lost, make_room
 from .run import HOST, Run
 from .sysctls import forget_sysctls, make_sysctls
 
+_POLICIES = (ForwardPolicy, Masquerade, LoopbackAccess)
+
 SANDBOXES_AT_ONCE = 128
 """Each is two open descriptors while it is furnished."""
 
@@ -47,7 +51,7 @@ def execute(kernel: Kernel, run: Run) -> bool:
         is_dying = _remove(run)
         _make_host(run)
         _make_endpoints(run)
-        ports = run.of(PortForward, removing=False)
+        ports = _of(run, PortForward, OpenPort, removing=False)
         with _faults(run, ports):
             change_elements(run, run.unblocked(ports))
     finally:
@@ -76,7 +80,7 @@ def _remove(run: Run) -> bool:
     if all(step.verb is not Verb.REMOVE for step in run.steps):
         return False
     firewall = run.of(Firewall, removing=True)
-    elements = _of(run, PortForward, ForwardPolicy, Masquerade, removing=True)
+    elements = _of(run, OpenPort, PortForward, LoopbackAccess, ForwardPolicy, Masquerade, removing=True)
     with _faults(run, elements):
         if firewall:
             for number in elements:
@@ -100,14 +104,14 @@ def _remove(run: Run) -> bool:
 
 def _make_host(run: Run) -> None:
     """Make what networks need in the host's namespace: their rules are there before their first endpoint."""
-    if not _of(run, Sysctl, Firewall, Bridge, ForwardPolicy, Masquerade, removing=False):
+    if not _of(run, Sysctl, Firewall, Bridge, *_POLICIES, removing=False):
         return
     make_sysctls(run, run.of(Sysctl, removing=False))
     bridges = run.of(Bridge, removing=False)
     with _faults(run, bridges):
         make_bridges(run, bridges)
     make_firewall(run, run.of(Firewall, removing=False))  # without the rules of a bridge that turned out not to be ours
-    rules = run.unblocked(_of(run, ForwardPolicy, Masquerade, removing=False))
+    rules = run.unblocked(_of(run, *_POLICIES, removing=False))
     with _faults(run, rules):
         change_elements(run, rules)
 

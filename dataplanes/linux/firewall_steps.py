@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
+from ...domain.objects import LoopbackAccess
 from ..contract import Status, Step, Verb
 from .firewall.backend import Edit, FirewallObject, is_firewall_object
+from .localnet import route_loopback
 from .run import Run
 
 
@@ -37,7 +39,7 @@ def make_firewall(run: Run, numbers: Sequence[int]) -> None:
         _fail(run, (*numbers, *ours), error)
     else:
         for number in (*numbers, *ours):
-            run.end(number, Status.MADE)
+            _end(run, number, Status.MADE)
 
 
 def remove_firewall(run: Run, numbers: Iterable[int]) -> None:
@@ -64,10 +66,22 @@ def change_elements(run: Run, numbers: Sequence[int]) -> None:
     for number, ending in zip(asked, endings, strict=True):
         if ending.fault:
             run.fail(number, ending.fault, ending.number)
-        elif ending.already:
-            run.end(number, Status.ALREADY)
         else:
-            run.end(number, Status.REMOVED if run.steps[number].verb is Verb.REMOVE else Status.MADE)
+            done = Status.REMOVED if run.steps[number].verb is Verb.REMOVE else Status.MADE
+            _end(run, number, Status.ALREADY if ending.already else done)
+
+
+def _end(run: Run, number: int, status: Status) -> None:
+    """End a step whose rules are as they should be, with what else belongs to its object."""
+    step = run.steps[number]
+    if isinstance(step.object, LoopbackAccess):
+        is_wanted = step.verb is not Verb.REMOVE
+        try:
+            if route_loopback(step.object, is_wanted=is_wanted) and is_wanted:
+                status = Status.MADE
+        except OSError as error:
+            run.fail_with(number, error)
+    run.end(number, status)
 
 
 def _edit(step: Step) -> Edit:

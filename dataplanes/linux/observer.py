@@ -15,6 +15,7 @@ from ...domain.objects import Address, Bridge, Firewall, KernelObject, Key, Name
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
 from .kernel import Kernel
+from .localnet import routed
 from .marks import Marks
 from .netlink import Conversation, is_passing
 from .rooms import Lost, open_room
@@ -55,7 +56,8 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
     try:
         found = kernel.firewall.observe()
-        objects += [Firewall(), *found.objects] if found.is_whole else found.objects
+        objects += [Firewall()] if found.is_whole else []
+        objects += routed(found.objects)
     except OSError as error:  # nothing to look with, so none of ours can be there
         if is_passing(error):
             raise

@@ -40,7 +40,9 @@ SOCKETS = {
 }
 
 
-NOT_YET = tuple(feature for feature in FEATURES if feature not in BASIC_FEATURES)
+OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
+"""What every firewall backend makes that programs anything."""
+NOT_YET = tuple(feature for feature in FEATURES if feature not in (*BASIC_FEATURES, *OF_THE_FIREWALL))
 """What this dataplane does not make yet, whatever the kernel has."""
 
 

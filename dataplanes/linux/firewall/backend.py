@@ -8,14 +8,14 @@ A backend is made, used and closed by the worker's thread, and works in the name
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from ....domain.objects import ForwardPolicy, KernelObject, Masquerade, PortForward
+from ....domain.objects import ForwardPolicy, KernelObject, LoopbackAccess, Masquerade, OpenPort, PortForward
 
-FirewallObject: TypeAlias = Masquerade | ForwardPolicy | PortForward
+FirewallObject: TypeAlias = Masquerade | ForwardPolicy | LoopbackAccess | PortForward | OpenPort
 
 
 class Edit(Struct, frozen=True, gc=False):
@@ -82,8 +82,3 @@ class FirewallBackend(Protocol):
 def is_firewall_object(thing: KernelObject) -> bool:
     """Whether an object lives in the firewall."""
     return isinstance(thing, FirewallObject)
-
-
-def of_firewall(things: Iterable[KernelObject]) -> list[FirewallObject]:
-    """Keep the firewall's objects."""
-    return [thing for thing in things if isinstance(thing, FirewallObject)]

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from ..marks import Marks
 from .backend import FirewallBackend
 
-NFTABLES, NONE = "nftables", "none"
-BACKENDS = (NFTABLES, NONE)
+NFTABLES, IPTABLES, NONE = "nftables", "iptables", "none"
+BACKENDS = (NFTABLES, IPTABLES, NONE)
 
 Elsewhere = Callable[[Callable[[], None]], None]
 """Carries out a job in a throw-away namespace."""
@@ -23,6 +23,10 @@ def make_backend(name: str, marks: Marks, elsewhere: Elsewhere) -> FirewallBacke
         from .nftables import NftablesFirewall
 
         return NftablesFirewall(marks.table, elsewhere)
+    if name == IPTABLES:
+        from .iptables import IptablesFirewall
+
+        return IptablesFirewall(marks)
     if name == NONE:
         from .none import NoFirewall
 
