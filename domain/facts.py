@@ -27,17 +27,23 @@ class HostLink(Struct, frozen=True, gc=False):
 class Capabilities(Struct, frozen=True):
     """What a dataplane can make. `missing` says for each thing that it cannot, why and what to do about it.
 
-    The names are those of `FEATURES`.
+    The names are those of `FEATURES`. `omits_firewall`: the host's firewall is somebody else's business, so that no
+    object of it is to be asked for.
     """
 
     missing: Mapping[str, str]
+    omits_firewall: bool = False
 
     def lacks(self, feature: str) -> str | None:
         """Why a feature is not to be had; None when it is."""
         return self.missing.get(feature)
 
 
-BASIC_FEATURES = ("namespace", "bridge", "veth", "nftables", "ipv6", "port isolation", "address marks")
+BASIC_FEATURES = (
+    *("namespace", "bridge", "veth", "firewall", "ipv6", "port isolation", "address marks"),
+    "published ports",
+    "internal networks",  # of drivers that need the firewall
+)
 """What most networks need."""
 
 FEATURES = (

@@ -55,7 +55,8 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
     options = driver.options(command.options, asked)
-    for feature in driver.features(options):
+    internal = ("internal networks",) if command.internal and "firewall" in driver.needs else ()
+    for feature in (*driver.features(options), *internal):
         reason = context.capabilities.lacks(feature)
         if reason:
             raise Unavailable(asked, f"this host cannot make {feature!r}: {reason}", "see `netledger doctor`")

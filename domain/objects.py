@@ -473,6 +473,11 @@ def offers(made: KernelObject) -> tuple[Ground, ...]:
             return ()
 
 
+def is_of_firewall(made: KernelObject) -> bool:
+    """Whether this is the firewall, or stands on it."""
+    return _FIREWALL in offers(made) or _FIREWALL in stands_on(made)
+
+
 def stands_on(made: KernelObject) -> tuple[Ground, ...]:
     """Name what this cannot be without; a parent may be somebody else's."""
     match made:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .decision import Context, Decision, Guard
 from .drivers import driver_of
-from .errors import Conflict, Exhausted, Invalid, Unimplemented
+from .errors import Conflict, Exhausted, Invalid, Unavailable, Unimplemented
 from .events import EndpointCreated, NetworkCreated, PortBound, port_tag
 from .values import (
     IPV4_BYTES,
@@ -51,6 +51,9 @@ def bind_ports(
         return Decision(())
     if network.internal:
         raise Invalid(asked, f"network {network.name} is internal: nothing outside reaches its ports", "publish none")
+    reason = context.capabilities.lacks("published ports")
+    if reason:
+        raise Unavailable(asked, f"this host publishes no ports: {reason}", "publish none")
     if len(requests) > PORTS_OF_AN_ENDPOINT:
         raise Invalid(asked, f"{len(requests)} ports; an endpoint publishes {PORTS_OF_AN_ENDPOINT} at most")
     taken: list[PortBound] = []

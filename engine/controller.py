@@ -59,7 +59,7 @@ class Controller:
         self._closed = threading.Event()
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913  # each part of a host by its name
         cls,
         state: str | Path | None = None,
         *,
@@ -70,13 +70,17 @@ class Controller:
         read_only: bool = False,
         wait_seconds: float = LOCK_WAIT_SECONDS,
         recover: bool = True,
+        firewall: str | None = None,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
         `dataplane` is `linux`, `simulated`, `none`, or one of your own. `namespace` is the path of the network
         namespace that serves as the host; without it, this process's own. `synchronous` FULL survives a power
         failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`. Without
-        `recover` it is left as it is, for a rebuild or repair whose plan was shown before.
+        `recover` it is left as it is, for a rebuild or repair whose plan was shown before. `firewall` is what the linux
+        dataplane programs: `nftables`, `iptables`, `none`, or `auto`, the first of these that works; without it, what
+        the host had before, at first nftables. When it is another one than before, the old one's rules are taken away
+        as soon as the new one's are there.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -92,6 +96,7 @@ class Controller:
             read_only=read_only,
             wait_seconds=wait_seconds,
             recover=recover,
+            firewall=firewall,
         )
         return cls(opened, actor=actor, read_only=read_only)
 

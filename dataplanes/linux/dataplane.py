@@ -113,6 +113,18 @@ class LinuxDataplane:
                 run.fail_what_is_left(error)
         return run.outcomes()
 
+    def retire(self, backend: str) -> bool:
+        """Take away what another firewall backend has programmed for this instance; whether there was anything."""
+
+        def work(kernel: Kernel) -> bool:
+            made = kernel.backend(backend)
+            try:
+                return made.remove()
+            finally:
+                made.close()
+
+        return self._ask(work)
+
     def settle(self, timeout_seconds: float) -> bool:
         """Wait until nothing is dying; False when the time is over."""
         deadline = time.monotonic() + timeout_seconds

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, NamespaceIdentity
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
+from .firewall import NONE, FirewallBackend
 from .kernel import Kernel, look_up
 from .netlink import EXHAUSTED, Conversation, Message, is_passing
 from .rooms import Lost, identity_of, open_room
@@ -42,6 +43,7 @@ SOCKETS = {
 
 OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
 """What every firewall backend makes that programs anything."""
+NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
 NOT_YET = tuple(feature for feature in FEATURES if feature not in (*BASIC_FEATURES, *OF_THE_FIREWALL))
 """What this dataplane does not make yet, whatever the kernel has."""
 
@@ -55,7 +57,7 @@ def capabilities(kernel: Kernel) -> Capabilities:
         if is_passing(error):
             raise
         return nothing(error)
-    return Capabilities(missing)
+    return Capabilities(missing, omits_firewall=kernel.firewall.name == NONE)
 
 
 def nothing(error: OSError) -> Capabilities:
@@ -98,7 +100,9 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
         conversation.close()
     if not Path("/proc/thread-self/net/if_inet6").exists():
         missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
-    _try(missing, "nftables", kernel.firewall.try_out)
+    if kernel.firewall.name == NONE:
+        missing.update(dict.fromkeys(("published ports", "internal networks", *OF_THE_FIREWALL), NO_FIREWALL))
+    _try_firewall(kernel.firewall, missing)
 
 
 def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
@@ -121,18 +125,16 @@ def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
     ask("port isolation", set_link(name="veth0", attributes=port_isolation(isolated=True)), "Linux 4.18 has it")
 
 
-def _try(missing: dict[str, str], feature: str, work: Callable[[], None]) -> None:
+def _try_firewall(firewall: FirewallBackend, missing: dict[str, str]) -> None:
     try:
-        work()
+        firewall.try_out()
     except OSError as error:
         if is_passing(error):
             raise
-        if error.errno is None:  # the dynamic linker's
-            missing[feature] = str(error)
+        if error.errno is None:  # a library that is not there; it says so
+            missing["firewall"] = f"{firewall.name}: {error}"
         else:
-            missing[feature] = (
-                f"{error.strerror}; it takes nf_tables with NAT, masquerade, fib and maps (modprobe nft_nat)"
-            )
+            missing["firewall"] = f"{firewall.name}: {error.strerror}; {firewall.needs}"
 
 
 def _holder_of_device(kernel: Kernel, name: str) -> str:

@@ -61,7 +61,7 @@ class BridgeDriver:
     """What the domain asks of a network driver, answered for bridges."""
 
     name = "bridge"
-    needs = ("bridge", "veth", "nftables", "address marks")
+    needs = ("bridge", "veth", "firewall", "address marks")
     endpoint_limit = PORT_LIMIT_OF_A_BRIDGE
     pools_per_family = 1
 

@@ -228,7 +228,7 @@ def test_a_foreign_interface_is_not_taken_over(desk):
     )
 
 
-@pytest.mark.parametrize("feature", ["bridge", "veth", "nftables", "address marks"])
+@pytest.mark.parametrize("feature", ["bridge", "veth", "firewall", "address marks"])
 def test_a_missing_capability_is_refused_before_any_event(desk, feature):
     """What the dataplane lacks is named with its reason."""
     capabilities = Capabilities(missing={feature: "the module is not loaded"})

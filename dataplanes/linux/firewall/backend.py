@@ -51,6 +51,10 @@ class FirewallBackend(Protocol):
         """The name by which it is chosen."""
 
     @property
+    def needs(self) -> str:
+        """Say what of the kernel it takes, for one that lacks it."""
+
+    @property
     def described(self) -> str:
         """Name what of ours is in the kernel: "table X", "chains X-*"."""
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ....domain.objects import ForwardPolicy, GatewayMode, LoopbackAccess, Masquerade, OpenPort, PortForward
 from ...contract import Instance
 from ..marks import Marks
 from .backend import Edit, Ending, FirewallObject, Found
@@ -28,6 +29,16 @@ WORKER = Path(__file__).with_name("xtables.py")
 REMEDY = "install it with netledger's extra `iptables` (pip install 'netledger[iptables]'; it takes a C compiler)"
 CLOSING_SECONDS = 5.0
 
+SAMPLES: list[FirewallObject] = [
+    ForwardPolicy("br0", icc=True, internal=True, mode4=GatewayMode.ROUTED),
+    Masquerade("br0", 4),
+    Masquerade("br1", 4, b"\x0a\0\0\1"),
+    LoopbackAccess("br0", 4),
+    PortForward(6, bytes(4), 1, b"\x0a\0\0\2", 1),
+    OpenPort(17, b"\x0a\0\0\2", 1),
+]
+"""One of each kind, for trying out what the kernel has."""
+
 Place = tuple[int, str, str]
 """Of a chain: family, table, name."""
 
@@ -36,6 +47,10 @@ class IptablesFirewall:
     """The chains of one instance; see `backend.FirewallBackend`."""
 
     name: ClassVar[str] = "iptables"
+    needs: ClassVar[str] = (
+        "it takes the legacy tables filter, nat and raw with conntrack, addrtype, comment, DNAT and MASQUERADE "
+        "(modprobe iptable_nat ip6table_nat iptable_raw ip6table_raw)"
+    )
 
     def __init__(self, marks: Marks) -> None:
         self._names = Names(marks.instance)
@@ -55,8 +70,8 @@ class IptablesFirewall:
         """Load the chains; for a throw-away namespace."""
         firewall = IptablesFirewall(Marks(Instance(self._names.instance)))
         try:
-            firewall.load([])
-            if not firewall.observe().is_whole:
+            firewall.load(SAMPLES)
+            if not _is_as_loaded(firewall.observe()):
                 raise OSError(errno.EIO, "iptables' rules do not read back as they were written")
         finally:
             firewall.close()
@@ -185,10 +200,10 @@ class IptablesFirewall:
         return FAMILIES if Path("/proc/thread-self/net/if_inet6").exists() else (4,)
 
     def _worker(self, family: int) -> _Worker:
-        worker = self._workers.get(family)
-        if worker is None or worker.has_ended:
-            worker = self._workers[family] = _Worker(family, self._names)
-        return worker
+        for each in self._families():  # both at once: it takes python-iptables a tenth of a second to load
+            if each not in self._workers or self._workers[each].has_ended:
+                self._workers[each] = _Worker(each, self._names)
+        return self._workers[family]
 
 
 class _Worker:
@@ -240,6 +255,10 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _is_as_loaded(found: Found) -> bool:
+    return found.is_whole and set(found.objects) == set(SAMPLES)
 
 
 def _rules(names: Names, thing: FirewallObject | None, families: Iterable[int]) -> list[Rule]:

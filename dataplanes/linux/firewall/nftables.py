@@ -29,6 +29,7 @@ class NftablesFirewall:
     """
 
     name: ClassVar[str] = "nftables"
+    needs: ClassVar[str] = "it takes nf_tables with NAT, masquerade, fib and maps (modprobe nft_nat)"
 
     def __init__(self, table: str, elsewhere: Callable[[Callable[[], None]], None]) -> None:
         self._table = table

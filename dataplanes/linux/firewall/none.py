@@ -15,6 +15,7 @@ class NoFirewall:
     """A firewall that is always as it should be, because nothing is asked of it; see `backend.FirewallBackend`."""
 
     name: ClassVar[str] = "none"
+    needs: ClassVar[str] = "it takes nothing"
     described: ClassVar[str] = "nothing"
 
     def check(self, thing: FirewallObject) -> None:

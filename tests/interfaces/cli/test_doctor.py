@@ -45,10 +45,10 @@ def test_what_is_needed_and_missing_is_status_9(cli, missing) -> None:
     answer = cli("doctor --dataplane linux --json")
     assert answer.status == 0
     assert findings(answer)["port isolation"]["state"] == "note"
-    missing["nftables"] = "libnftables.so.1 cannot be loaded; install libnftables (apt install libnftables1)"
+    missing["firewall"] = "libnftables.so.1 cannot be loaded; install libnftables (apt install libnftables1)"
     answer = cli("doctor --dataplane linux --json")
     assert (answer.status, answer.json["ok"]) == (9, False)
-    found = findings(answer)["nftables"]
+    found = findings(answer)["firewall"]
     assert found["state"] == "missing"
     assert found["found"] == "libnftables.so.1 cannot be loaded"
     assert found["remedy"] == "install libnftables (apt install libnftables1)"
