@@ -27,7 +27,7 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
-from .firewall_steps import change_elements, make_firewall, remove_firewall
+from .firewall_steps import change_elements, make_firewall, remove_firewall, remove_with_firewall
 from .hostside import make_bridges, remove_bridges
 from .interiors import furnish
 from .kernel import Kernel
@@ -83,8 +83,7 @@ def _remove(run: Run) -> bool:
     elements = _of(run, OpenPort, PortForward, LoopbackAccess, ForwardPolicy, Masquerade, removing=True)
     with _faults(run, elements):
         if firewall:
-            for number in elements:
-                run.end(number, Status.REMOVED)
+            remove_with_firewall(run, elements)
         change_elements(run, [number for number in elements if not run.has_ended(number)])
     inside, pairs = _of(run, Address, Route, removing=True), run.of(VethPair, removing=True)
     namespaces, bridges = run.of(Namespace, removing=True), run.of(Bridge, removing=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from ...domain.objects import LoopbackAccess
+from ...domain.objects import LoopbackAccess, PortForward
 from ..contract import Status, Step, Verb
 from .firewall.backend import Edit, FirewallObject, is_firewall_object
+from .firewall.conntrack import UDP, forget_stale, is_loopback
 from .localnet import route_loopback
+from .rtnetlink import decode_addresses, list_addresses
 from .run import Run
 
 
@@ -38,6 +40,7 @@ def make_firewall(run: Run, numbers: Sequence[int]) -> None:
     except OSError as error:
         _fail(run, (*numbers, *ours), error)
     else:
+        _forget_stale(run, [number for number in ours if not run.has_ended(number)])
         for number in (*numbers, *ours):
             _end(run, number, Status.MADE)
 
@@ -53,6 +56,13 @@ def remove_firewall(run: Run, numbers: Iterable[int]) -> None:
             run.end(number, Status.REMOVED if was_there else Status.ALREADY)
 
 
+def remove_with_firewall(run: Run, numbers: Sequence[int]) -> None:
+    """End these steps, whose rules go with the whole firewall."""
+    _forget_stale(run, numbers)
+    for number in numbers:
+        _end(run, number, Status.REMOVED)
+
+
 def change_elements(run: Run, numbers: Sequence[int]) -> None:
     """Carry out these steps in one transaction."""
     asked = _sayable(run, numbers)
@@ -66,9 +76,34 @@ def change_elements(run: Run, numbers: Sequence[int]) -> None:
     for number, ending in zip(asked, endings, strict=True):
         if ending.fault:
             run.fail(number, ending.fault, ending.number)
-        else:
+    _forget_stale(run, [n for n, ending in zip(asked, endings, strict=True) if not ending.fault])
+    for number, ending in zip(asked, endings, strict=True):
+        if not ending.fault:
             done = Status.REMOVED if run.steps[number].verb is Verb.REMOVE else Status.MADE
             _end(run, number, Status.ALREADY if ending.already else done)
+
+
+def _forget_stale(run: Run, numbers: Iterable[int]) -> None:
+    """Delete what connection tracking knows against UDP ports that have come or gone.
+
+    Also where there was nothing else to do: a process that died may have left it undone.
+    """
+    changed: dict[int, list[tuple[PortForward, bool]]] = {}
+    for number in numbers:
+        edit = _edit(run.steps[number])
+        ports = [(thing, thing is edit.after) for thing in (edit.before, edit.after) if isinstance(thing, PortForward)]
+        if any(port.protocol == UDP for port, _ in ports):
+            changed[number] = ports
+    if not changed:
+        return
+    try:
+        addresses = {entry.address for entry in decode_addresses(run.kernel.links.dump(list_addresses()))}
+        forwards = [port for ports in changed.values() for port in ports]
+        forget_stale(run.kernel.conntrack, forwards, lambda address: address in addresses or is_loopback(address))
+    except OSError as error:
+        for number in changed:
+            said = error.strerror or str(error)
+            run.fail(number, f"stale connections could not be forgotten: {said}", error.errno or 0)
 
 
 def _end(run: Run, number: int, status: Status) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .firewall import NFTABLES, FirewallBackend, make_backend
+from .firewall.nfnetlink import NETLINK_NETFILTER
 from .marks import Marks
 from .namespaces import Home
 from .netlink import Conversation
@@ -40,6 +41,7 @@ class Kernel:
         self._firewall_name = firewall
         self._firewall: FirewallBackend | None = None
         self._library: IPRoute | None = None
+        self._conntrack: Conversation | None = None
         self._has_ipv6: bool | None = None
 
     @property
@@ -60,6 +62,14 @@ class Kernel:
     def backend(self, name: str) -> FirewallBackend:
         """Make a firewall backend for this instance; the caller closes it."""
         return make_backend(name, self.marks, self.elsewhere)
+
+    @property
+    def conntrack(self) -> Conversation:
+        """The host namespace's connection tracking."""
+        if self._conntrack is None:
+            self._conntrack = Conversation(NETLINK_NETFILTER)
+            self._conntrack.widen()
+        return self._conntrack
 
     @property
     def library(self) -> IPRoute:
@@ -95,10 +105,10 @@ class Kernel:
         if self.spare is not None:
             self.spare.close()
             self.spare = None
-        for held in (self._links, self._firewall, self._library):
+        for held in (self._links, self._firewall, self._library, self._conntrack):
             if held is not None:
                 held.close()
-        self._links = self._firewall = self._library = None
+        self._links = self._firewall = self._library = self._conntrack = None
 
 
 def look_up(conversation: Conversation, name: str) -> Link | None:

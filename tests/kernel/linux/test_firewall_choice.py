@@ -120,3 +120,23 @@ def test_a_restart_changes_no_rule(stage, tmp_path, flow):
             assert drift(controller).lines == ()
         assert [line for line in stage.run(*read).splitlines() if not line.startswith("#")] == before
         assert flow()
+
+
+def test_none_gives_what_is_promised(stage, tmp_path):
+    """Endpoints of one network reach each other, and nothing is programmed; who reaches them is others' business."""
+    with opened(stage, tmp_path, firewall="none") as controller:
+        network = controller.create_network("n1", subnets=["10.5.0.0/24"])
+        for name in ("web", "near"):
+            network.create_endpoint(name).join(controller.create_sandbox(name))
+        places = {sandbox.info().container: sandbox.key for sandbox in controller.sandboxes()}
+        address = controller.endpoint("web").info().addresses[0].split("/")[0]
+        with stage.listening(places["web"], address, 80) as listener:
+            assert stage.reach(places["near"], address, 80, listener)
+            stage.run("ip", "route", "add", "10.5.0.0/24", "via", HOST4, namespace=stage.outside)
+            assert stage.reach(stage.outside, address, 80, listener)
+            stage.run("nft", "add table ip own")
+            stage.run("nft", "add chain ip own f { type filter hook forward priority 0 ; policy drop ; }")
+            assert stage.reach(stage.outside, address, 80, listener) is None
+        assert rules(stage) == set()
+        assert drift(controller).lines == ()
+        network.delete(force=True)

@@ -7,11 +7,14 @@ and `-` for nothing. Each `-` at an endpoint's own address has a control: the sa
 
 from __future__ import annotations
 
+import socket
 from typing import NamedTuple
 
 import pytest
 
-from netledger.dataplanes.contract import Status, Verb
+from netledger.dataplanes.contract import Instance, Plan, Status, Step, Verb
+from netledger.dataplanes.linux import LinuxDataplane
+from netledger.dataplanes.plan import difference
 from netledger.domain.objects import (
     Firewall,
     ForwardPolicy,
@@ -19,8 +22,10 @@ from netledger.domain.objects import (
     LoopbackAccess,
     Masquerade,
     OpenPort,
+    PortForward,
+    is_of_firewall,
 )
-from tests.kernel.linux.conftest import HOST4, HOST6, OUTSIDE4, OUTSIDE6, TCP, UDP, packed
+from tests.kernel.linux.conftest import HOST4, HOST6, OUTSIDE4, OUTSIDE6, TCP, UDP, inside, packed
 from tests.kernel.linux.services import Probe, Services, ask_all
 
 EXTRA4, EXTRA6 = "198.51.100.77", "2001:db8::77"
@@ -245,3 +250,237 @@ def test_the_matrix(town):
     again = town.stage.apply(Verb.MAKE, [thing for thing in town.objects if not isinstance(thing, Firewall)])
     assert {outcome.status for outcome in again.values()} == {Status.MADE}
     town.check()
+
+
+class World:
+    """One network with an endpoint and everything that a firewall can have, all of it made."""
+
+    def __init__(self, stage):
+        self.stage = stage
+        network = stage.network("front", "10.5.0.0/24", "fd05::/64")
+        web = self.web = stage.member(network, "web")
+        policy = ForwardPolicy(network.device, True, False, GatewayMode.ROUTED, GatewayMode.NAT, ("uplink",))
+        self.bridge = network.device
+        self.wanted = [
+            Firewall(),
+            policy,
+            Masquerade(network.device, 4, packed(HOST4)),
+            Masquerade(network.device, 6),
+            LoopbackAccess(network.device, 4),
+            *web.publish(8080),
+            *web.publish(53, protocol=UDP),
+            *web.publish(8081, at=HOST4),
+            *(OpenPort(TCP, packed(text), 80) for text in web.texts),
+        ]
+        stage.make(*stage.forwarding[1:], network.bridge, *network.addresses, *web.objects, *self.wanted)
+
+    def observed(self):
+        """Observe what is of the firewall."""
+        return {thing for thing in self.stage.observed() if is_of_firewall(thing)}
+
+    def plan(self):
+        """Plan what makes the firewall as it is wanted."""
+        wanted = {thing.key: thing for thing in self.wanted}
+        observed = {thing.key: thing for thing in self.observed()}
+        return difference(wanted, observed, self.stage.places)
+
+
+@pytest.fixture
+def world(stage):
+    """Give a world as it is wanted."""
+    return World(stage)
+
+
+def test_what_was_made_reads_back(world):
+    """Observing gives what was asked for, and nothing is left to plan; made again it is so already."""
+    assert world.observed() == set(world.wanted)
+    assert world.plan().steps == ()
+    assert {outcome.status for outcome in world.stage.apply(Verb.MAKE, world.wanted).values()} == {Status.ALREADY}
+
+
+def test_everything_is_taken_away(world):
+    """What was made goes without a trace; what is gone already is no fault."""
+    stage = world.stage
+    stage.remove(*world.wanted)
+    assert world.observed() == set()
+    assert stage.run("nft", "list", "ruleset") == ""
+    for tool in ("iptables-legacy-save", "ip6tables-legacy-save"):
+        assert "0a1b2c3d" not in stage.run(tool)
+    assert stage.run("cat", f"/proc/sys/net/ipv4/conf/{world.bridge}/route_localnet").strip() == "0"
+    assert stage.apply(Verb.REMOVE, [Firewall()])[Firewall().key].status is Status.ALREADY
+    assert {outcome.status for outcome in stage.apply(Verb.REMOVE, world.wanted[1:]).values()} == {Status.ALREADY}
+
+
+def test_an_object_takes_the_place_of_another(world):
+    """By replacing, and by being made where another of its key is found: the other one is gone."""
+    stage, bridge, web = world.stage, world.bridge, world.web
+    before = next(thing for thing in world.wanted if isinstance(thing, ForwardPolicy))
+    shut = ForwardPolicy(bridge, icc=False, internal=True)
+    port = web.publish(8080)[0]
+    moved = PortForward(port.protocol, port.host_address, port.host_port, packed("10.5.0.9"), 81)
+    plan = Plan((Step(Verb.REPLACE, shut, before), Step(Verb.REPLACE, moved, port)), stage.places)
+    assert {outcome.status for outcome in stage.dataplane.apply(plan)} == {Status.MADE}
+    assert world.observed() == {*world.wanted, shut, moved} - {before, port}
+    assert {outcome.status for outcome in stage.apply(Verb.MAKE, [port, web.publish(8080)[1]]).values()} == {
+        Status.MADE,
+        Status.ALREADY,
+    }
+    assert world.observed() == {*world.wanted, shut} - {before}
+
+
+def test_loopback_access_is_its_setting_too(world):
+    """Turned off by somebody it is missing, and it alone; making it turns it on."""
+    setting = f"/proc/sys/net/ipv4/conf/{world.bridge}/route_localnet"
+    world.stage.run("sh", "-c", f"echo 0 > {setting}")
+    lost = LoopbackAccess(world.bridge, 4)
+    assert world.observed() == set(world.wanted) - {lost}
+    world.stage.make(lost)
+    assert world.stage.run("cat", setting).strip() == "1"
+
+
+def test_values_that_cannot_be_said(world):
+    """A fault of its own step; the others are done."""
+    bad = PortForward(TCP, bytes(4), 70000, packed("10.5.0.2"), 80)
+    good = PortForward(TCP, bytes(4), 7000, packed("10.5.0.2"), 80)
+    outcomes = world.stage.apply(Verb.MAKE, [bad, good])
+    assert (outcomes[bad.key].status, outcomes[good.key].status) == (Status.FAULT, Status.MADE)
+    assert world.observed() == {*world.wanted, good}
+
+
+ALTERATIONS = {
+    "nftables": [
+        "nft flush ruleset",
+        "nft flush chain inet {table} forward",
+        "nft insert rule inet {table} forward accept",
+        "nft delete element inet {table} ports4 {{ tcp . 8080 }}",
+        "nft add element inet {table} open4 {{ 10.5.0.9 . tcp . 1 }}",
+        "nft flush map inet {table} source4",
+        "nft delete element inet {table} routed4 {{ {bridge} }}",
+    ],
+    "iptables": [
+        "iptables-legacy -F FORWARD",
+        "ip6tables-legacy -F FORWARD",
+        "iptables-legacy -t nat -F",
+        "iptables-legacy -D {chain} 1",
+        "ip6tables-legacy -F {chain}",
+        "iptables-legacy -I {chain} -j ACCEPT",
+        "iptables-legacy -t nat -A {chain}-PUBLISH -p tcp --dport 22 -j DNAT --to 10.5.0.2:22",
+        "iptables-legacy -R {chain}-OPEN 1 -d 10.5.0.2/32 -p tcp --dport 81 -j RETURN",
+        "iptables-legacy -R {chain}-OPEN 1 -d 10.5.0.2/32 -p tcp --dport 81 -m comment --comment {open} -j RETURN",
+        "iptables-legacy -t nat -D {chain}-PUBLISH 1",
+        "iptables-legacy -t raw -F {chain}-GUARD",
+        "iptables-legacy -N {chain}-MORE",
+        "iptables-legacy -I FORWARD -j {chain} -m comment --comment netledger-0a1b2c3d\\ 00\\ forward",
+    ],
+}
+"""What somebody does to ours behind our back."""
+OPEN = "'netledger-0a1b2c3d 10 open 6 10.5.0.2 80 ='"
+
+
+@pytest.mark.parametrize(
+    ("firewall", "command"), [(name, command) for name, commands in ALTERATIONS.items() for command in commands]
+)
+def test_what_somebody_alters(world, command):
+    """It is observed as something to plan; one plan makes it good, and a connection that was there goes on."""
+    stage = world.stage
+    with inside(world.web.path, socket.socket) as listener, inside(stage.outside, socket.socket) as caller:
+        listener.bind(("", 80))
+        listener.listen()
+        caller.settimeout(1)
+        caller.connect((HOST4, 8080))
+        served, _ = listener.accept()
+        with served:
+            chain = f"NETLEDGER-{stage.instance}"
+            stage.run("sh", "-c", command.format(table=stage.table, bridge=world.bridge, chain=chain, open=OPEN))
+            plan = world.plan()
+            assert plan.steps
+            outcomes = stage.dataplane.apply(plan)
+            assert not [outcome for outcome in outcomes if outcome.status is Status.FAULT]
+            assert world.observed() == set(world.wanted)
+            caller.sendall(b"still there?")
+            assert served.recv(64) == b"still there?"
+
+
+STRANGERS = """
+nft add table ip stranger
+nft add chain ip stranger forward {{ type filter hook forward priority 5 ; }}
+nft add rule ip stranger forward ip saddr 203.0.113.1 counter drop
+iptables-legacy -N STRANGER
+iptables-legacy -A STRANGER -s 203.0.113.1 -m comment --comment "netledger-ffffffff 20 open 6 1.2.3.4 80 =" -j DROP
+iptables-legacy -A FORWARD -s 203.0.113.2 -j DROP
+iptables-legacy -A FORWARD -j STRANGER
+iptables-legacy -A FORWARD -s 203.0.113.3 -j DROP
+iptables-legacy -t nat -A PREROUTING -s 203.0.113.4 -p tcp --dport 8080 -j DNAT --to 203.0.113.5
+iptables-legacy -t nat -A POSTROUTING -s 203.0.113.4 -j MASQUERADE
+iptables-legacy -t raw -A PREROUTING -s 203.0.113.4 -j ACCEPT
+iptables-legacy -t mangle -A FORWARD -s 203.0.113.4 -j MARK --set-mark 7
+iptables-legacy -N NETLEDGER-USER
+iptables-legacy -A NETLEDGER-USER -s 203.0.113.6 -j DROP
+ip6tables-legacy -A FORWARD -s 2001:db8:9::1 -j DROP
+ip6tables-legacy -N NETLEDGER-ffffffff
+ip6tables-legacy -A NETLEDGER-ffffffff -s 2001:db8:9::2 -j RETURN
+"""
+
+
+def foreign(stage):
+    """Read every rule and chain that does not name this instance, as the tools of others print them."""
+    lines = []
+    for tool in (["iptables-legacy-save"], ["ip6tables-legacy-save"]):
+        lines += [line for line in stage.run(*tool).splitlines() if line[:1] != "#" and stage.instance not in line]
+    return [line.split(" [")[0] for line in lines], stage.run("nft", "list", "table", "ip", "stranger")
+
+
+def test_rules_of_others_stay_as_they_are(stage):
+    """Byte for byte and in their order, those in the user's chain too: with ours, when ours change, and without."""
+    for tool in ("iptables-legacy", "ip6tables-legacy"):
+        for table in ("filter", "nat", "raw"):
+            stage.run(tool, "-t", table, "-L")  # it is there from now on
+    stage.run("ip6tables-legacy", "-N", "NETLEDGER-USER")
+    for line in STRANGERS.strip().splitlines():
+        stage.run("sh", "-c", line.replace("{{", "'{").replace("}}", "}'"))
+    before = foreign(stage)
+    world = World(stage)
+    assert foreign(stage) == before
+    assert world.observed() == set(world.wanted)
+    for thing in world.wanted[1:]:
+        stage.remove(thing)
+        stage.make(thing)
+    assert foreign(stage) == before
+    stage.run("sh", "-c", "nft delete table inet netledger-0a1b2c3d; iptables-legacy -F NETLEDGER-0a1b2c3d; true")
+    stage.dataplane.apply(world.plan())
+    assert world.observed() == set(world.wanted)
+    assert foreign(stage) == before
+    stage.remove(*world.wanted)
+    assert foreign(stage) == before
+
+
+def test_the_users_chain_comes_first(stage, services):
+    """What it drops is dropped, although the port is published; the chain is made where there is none, and stays."""
+    stage.dataplane.close()
+    stage.dataplane = LinuxDataplane(stage.instance, str(stage.host), firewall="iptables")
+    world = World(stage)
+    services.open(world.web.path, world.web.texts[0], 80)
+    probe = Probe(stage.outside, HOST4, 8080)
+    assert ask_all([probe]) == [OUTSIDE4]
+    stage.run("iptables-legacy", "-A", "NETLEDGER-USER", "-s", OUTSIDE4, "-j", "DROP")
+    assert ask_all([probe]) == [None]
+    stage.remove(*world.wanted)
+    assert stage.run("iptables-legacy", "-S", "NETLEDGER-USER").splitlines()[1:] == [
+        f"-A NETLEDGER-USER -s {OUTSIDE4}/32 -j DROP"
+    ]
+
+
+def test_two_instances_on_one_host(stage):
+    """Each sees only its own, and taking one away leaves the other whole."""
+    world = World(stage)
+    second = LinuxDataplane(Instance("ffffffff"), str(stage.host), firewall=stage.dataplane.firewall)
+    try:
+        assert not [thing for thing in second.observe({}).objects.values() if is_of_firewall(thing)]
+        assert [outcome.status for outcome in second.apply(Plan((Step(Verb.MAKE, Firewall()),), {}))] == [Status.MADE]
+        assert world.observed() == set(world.wanted)
+        assert [outcome.status for outcome in second.apply(Plan((Step(Verb.REMOVE, Firewall()),), {}))] == [
+            Status.REMOVED
+        ]
+        assert world.observed() == set(world.wanted)
+    finally:
+        second.close()
