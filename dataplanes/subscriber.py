@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from ..domain.events import Entity, Event
-from ..domain.objects import HOST_NAMESPACE, KernelObject, Key, is_of_firewall
+from ..domain.objects import HOST_NAMESPACE, TRACELESS, KernelObject, Key, is_of_firewall
 from ..domain.values import EndpointId, HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
@@ -165,6 +165,8 @@ class Subscriber:
         assert len(outcomes) == len(plan.steps), "a dataplane answers for every step"
         faults, mended = [], []
         for outcome in outcomes:
+            if outcome.status is Status.FAULT and isinstance(outcome.step.object, TRACELESS):
+                continue  # an announcement that was not heard is late, and nothing to be undone for
             if outcome.status is Status.FAULT:
                 owner = owners.get(outcome.step.key, ("host", self._host))
                 faults.append(Fault(owner, outcome))

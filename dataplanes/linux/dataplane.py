@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import Capabilities, NamespaceIdentity
+from ...domain.facts import Capabilities, HostLink, NamespaceIdentity
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Instance, Observation, Outcome, Place, Plan
@@ -80,6 +80,10 @@ class LinuxDataplane:
     def identify(self, path: str) -> NamespaceIdentity | None:
         """Identify the network namespace at `path`; None when there is none."""
         return self._ask(lambda kernel: probe.identify(kernel, path))
+
+    def links(self, names: Sequence[str]) -> Mapping[str, HostLink]:
+        """Tell which of these interfaces are in the host's namespace, and what they are, whoever made them."""
+        return self._ask(lambda kernel: probe.links(kernel, names)) if names else {}
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in."""

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, NamespaceIdentity
+from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, HostLink, NamespaceIdentity
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .firewall import NONE, FirewallBackend
@@ -86,6 +86,12 @@ def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         if holder:
             held[claim] = holder
     return held
+
+
+def links(kernel: Kernel, names: Sequence[str]) -> Mapping[str, HostLink]:
+    """Tell which of these interfaces are in the host's namespace, and what they are."""
+    found = ((name, kernel.link(name)) for name in dict.fromkeys(names))
+    return {name: HostLink(link.kind, kernel.marks.owns(link)) for name, link in found if link is not None}
 
 
 def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:

@@ -259,8 +259,8 @@ class Journey:
         return any(own == address for own, _ in device.addresses)
 
     def _wires_back(self, device: Device, asker: Device, address: bytes) -> bool:
-        """Whether the answer gets back."""
-        answer = Frame(device.mac, asker.mac, address)
+        """Whether the answer gets back to the one of the asker's addresses that it was asked from."""
+        answer = Frame(device.mac, asker.mac, source_for(asker.namespace, asker.name, address) or b"")
         return any(arrival.device is asker for arrival in self._wires.send(device, answer))
 
     def _judge_bridged(self, bridge: BridgeDevice, packet: Packet) -> Ruling:

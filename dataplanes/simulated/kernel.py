@@ -39,7 +39,19 @@ from ...domain.objects import Macvlan as WantedMacvlan
 from ...domain.values import NetworkId, SandboxId, Subnet
 from . import elements
 from .lifting import find, lift
-from .model import DEFAULT_MTU, BridgeDevice, Device, Dummy, Ipvlan, Macvlan, NetworkNamespace, RouteEntry, Veth, Vlan
+from .model import (
+    DEFAULT_MTU,
+    BridgeDevice,
+    Device,
+    Dummy,
+    Ethernet,
+    Ipvlan,
+    Macvlan,
+    NetworkNamespace,
+    RouteEntry,
+    Veth,
+    Vlan,
+)
 from .model import Firewall as FirewallState
 
 Link: TypeAlias = Bridge | StandIn | VlanLink | VethPair | WantedMacvlan | WantedIpvlan
@@ -191,6 +203,11 @@ class SimulatedKernel:
     def add_interface(self, name: str, description: str) -> Device:
         """Let somebody else have an interface in the host's namespace."""
         return self.plug(Device(name, self.own, next(self.own.indices), description=description))
+
+    def add_card(self, name: str) -> Ethernet:
+        """Let the host have a network card, which is on no cable yet."""
+        card = Ethernet(name, self.own, next(self.own.indices), self._new_mac(), description="a network card")
+        return self.plug(card)
 
     def add_bridge(self, name: str, *addresses: tuple[bytes, int]) -> BridgeDevice:
         """Let somebody else have a bridge in the host's namespace."""

@@ -123,7 +123,9 @@ def test_without_a_firewall_what_it_would_do_is_refused_or_not_asked_for():
         head = controller.ledger.head
         with pytest.raises(Unavailable) as caught:
             network.create_endpoint("e1", ports=["8080:80"])
-        assert "this host publishes no ports: it programs nothing; publish none" in str(caught.value)
+        assert "this host cannot make 'published ports': it programs nothing; see `netledger doctor`" in str(
+            caught.value
+        )
         with pytest.raises(Unavailable, match="cannot make 'internal networks': nor that"):
             controller.create_network("n2", internal=True)
         assert controller.ledger.head == head
