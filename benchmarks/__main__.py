@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("ordinals", "attach")
+BENCHMARKS = ("ordinals", "attach", "firewall")
 
 
 def main() -> int:

@@ -174,15 +174,16 @@ class Xtables:
         return table
 
     def chains(self, table: Theirs) -> list[str]:
+        """List the names of a table's chains."""
         return [chain.name for chain in table.chains]
 
     def rules(self, table: Theirs, chain: str) -> list[Rule]:
+        """List a chain's rules, in order."""
         found: list[Rule] = []
         entry = table.first_rule(chain)
         while entry:
             raw = ctypes.string_at(ctypes.addressof(entry), entry.next_offset)
-            begin, _ = target_of(raw, LAYOUTS[self._family][0])
-            is_verdict = raw[begin + 2] == 0  # its name is empty
+            is_verdict = raw[entry.target_offset + 2] == 0  # its name is empty
             verdict = table.get_target(entry) or b"" if is_verdict else b""
             found.append(Rule(raw, verdict, self._family, self._mark))
             entry = table.next_rule(entry)
