@@ -107,6 +107,7 @@ class Xtables:
         self.prefix, self._mark = prefix, mark.encode()
         self._tables: dict[str, Any] = {}
         self._built: dict[str, tuple[Any, str]] = {}
+        self._patterns: dict[tuple[str, ...], bytearray | None] = {}
         kind = iptc.Rule if family == 4 else iptc.Rule6
         # The library would read every table there is to find out whether a target is a chain.
         self._rule = type("Rule", (kind,), {"tables": property(lambda _: list(self._tables.values()))})
@@ -196,25 +197,86 @@ class Xtables:
         except Refused:
             return ""
 
-    def build(self, spec: Specification) -> tuple[Any, str]:
-        """Build a rule. It is kept: it is asked for again when it is compared."""
+    def build(self, spec: Specification) -> tuple[Theirs, str]:
+        """Build a rule, and say its digest. It is kept: it is asked for again when it is compared."""
         known = json.dumps(spec)
         if known not in self._built:
-            fields, matches, target, options, is_goto = spec
-            try:
-                rule = self._rule()
-                for name, value in fields:
-                    setattr(rule, name, value)
-                for name, parameters in matches:
-                    _set(rule.create_match(name), parameters)
-                _set(rule.create_target(target, goto=is_goto), options)
-                rule.final_check()  # it fills in what was left out
-                packed = rule.rule
-            except (self.iptc.IPTCError, self.iptc.errors.XTablesError, ValueError, AttributeError) as error:
-                raise Refused(errno.EINVAL, f"{known}: {error}") from error
-            verdict = b"" if target in EXTENSIONS else target.encode()
-            self._built[known] = packed, Rule(bytes(packed), verdict, self._family, self._mark).digest
+            raw = self._copy(spec) or self._make(spec)
+            verdict = b"" if spec[2] in EXTENSIONS else spec[2].encode()
+            packed = (ctypes.c_ubyte * len(raw)).from_buffer(raw)
+            self._built[known] = packed, Rule(bytes(raw), verdict, self._family, self._mark).digest
         return self._built[known]
+
+    def _make(self, spec: Specification) -> bytearray:
+        """Have python-iptables make a rule: half a millisecond."""
+        fields, matches, target, options, is_goto = spec
+        try:
+            rule = self._rule()
+            for name, value in fields:
+                setattr(rule, name, value)
+            for name, parameters in matches:
+                _set(rule.create_match(name), parameters)
+            _set(rule.create_target(target, goto=is_goto), options)
+            rule.final_check()  # it fills in what was left out
+            return bytearray(rule.rule)
+        except (self.iptc.IPTCError, self.iptc.errors.XTablesError, ValueError, AttributeError) as error:
+            raise Refused(errno.EINVAL, f"{json.dumps(spec)}: {error}") from error
+
+    def _copy(self, spec: Specification) -> bytearray | None:
+        """Copy the rule of a published port from one that was made before; None where that is not to be trusted.
+
+        It is when a second one, made, has the same digest as its copy of the first.
+        """
+        shape = _shape(spec)
+        if shape is None:
+            return None
+        if shape not in self._patterns:
+            first, other = self._make(spec), _another(spec, self._family)
+            made = Rule(bytes(self._make(other)), b"", self._family, self._mark)
+            copied = Rule(bytes(_fill(first, other, self._family)), b"", self._family, self._mark)
+            self._patterns[shape] = first if copied.digest == made.digest else None
+        pattern = self._patterns[shape]
+        return _fill(pattern, spec, self._family) if pattern is not None else None
+
+
+def _shape(spec: Specification) -> tuple[str, ...] | None:
+    """Say what rules of published ports have in common: None for other rules."""
+    fields, matches, target, _, _ = spec
+    names = tuple(name for name, _ in matches)
+    if target != "DNAT" or names[:1] != ("comment",) or names[1:] not in {("tcp",), ("udp",)}:
+        return None
+    return (*names, *(name for name, _ in fields))
+
+
+def _another(spec: Specification, family: int) -> Specification:
+    """Make up a rule of the same shape with every value another one."""
+    fields, matches, target, _, is_goto = spec
+    address = "203.0.113.7" if family == 4 else "2001:db8::7"
+    fields = [(name, value if name != "dst" else f"{address}/{32 if family == 4 else 128}") for name, value in fields]
+    matches = [("comment", [("comment", "another")]), (matches[1][0], [("dport", "4660")])]
+    destination = f"{address}:22136" if family == 4 else f"[{address}]:22136"
+    return [fields, matches, target, [("to_destination", destination)], is_goto]
+
+
+def _fill(pattern: bytearray, spec: Specification, family: int) -> bytearray:
+    """Copy a published port's rule, and write another port's values into it."""
+    raw = bytearray(pattern)
+    fields, matches, _, options, _ = spec
+    kind, begin = (socket.AF_INET, 4) if family == 4 else (socket.AF_INET6, 16)
+    width = 4 if family == 4 else 16
+    for name, value in fields:
+        if name == "dst":
+            raw[begin : begin + width] = socket.inet_pton(kind, value.partition("/")[0])
+    comment = LAYOUTS[family][1]
+    raw[comment + 32 : comment + 32 + 256] = matches[0][1][0][1].encode().ljust(256, b"\0")
+    ports = comment + struct.unpack_from("=H", raw, comment)[0] + 32 + 4  # after the source ports
+    struct.pack_into("=HH", raw, ports, *(2 * (int(matches[1][1][0][1]),)))
+    address, _, port = options[0][1].rpartition(":")
+    packed = socket.inet_pton(kind, address.strip("[]")).ljust(16, b"\0")
+    range_of = target_of(bytes(raw), LAYOUTS[family][0])[0] + 32 + 4  # after the flags: struct nf_nat_range
+    raw[range_of : range_of + 32] = packed * 2
+    struct.pack_into("!HH", raw, range_of + 32, int(port), int(port))
+    return raw
 
 
 class _Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import socket
 import threading
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROBES_AT_ONCE = 24
+ICMP, ICMPV6 = 1, 58
+_identifiers = itertools.count(1)
 
 
 class Probe(NamedTuple):
@@ -77,6 +80,8 @@ class Services:
 
 def ask(probe: Probe) -> str | None:
     """Ask, and return the address that the service saw; None when nothing answers."""
+    if probe.protocol == ICMP:
+        return ping(probe)
     with inside(probe.client, lambda: socket.socket(_family(probe.address), _kind(probe.protocol))) as asking:
         asking.settimeout(ANSWER_SECONDS)
         try:
@@ -84,6 +89,26 @@ def ask(probe: Probe) -> str | None:
             if probe.protocol != TCP:
                 asking.send(b"question")
             return asking.recv(64).decode()
+        except OSError:
+            return None
+
+
+def ping(probe: Probe) -> str | None:
+    """Ask for an echo, and return one's own address when it comes."""
+    is_ipv4 = ":" not in probe.address
+    kind, protocol = (8, ICMP) if is_ipv4 else (128, ICMPV6)
+    with inside(probe.client, lambda: socket.socket(_family(probe.address), socket.SOCK_RAW, protocol)) as asking:
+        asking.settimeout(ANSWER_SECONDS)
+        asking.connect((probe.address, 0))
+        identifier = next(_identifiers)  # a new one each time, since the same would belong to a connection
+        rest = identifier.to_bytes(2, "big") + bytes(2)
+        checksum = ~(kind * 256 + identifier) & 0xFFFF if is_ipv4 else 0  # the kernel does IPv6's
+        asking.send(bytes([kind, 0]) + checksum.to_bytes(2, "big") + rest)
+        try:
+            while True:
+                answer = asking.recv(256)[20 if is_ipv4 else 0 :]
+                if answer[0] == (0 if is_ipv4 else 129) and answer[4:6] == rest[:2]:
+                    return str(asking.getsockname()[0])
         except OSError:
             return None
 

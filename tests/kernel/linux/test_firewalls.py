@@ -26,7 +26,7 @@ from netledger.domain.objects import (
     is_of_firewall,
 )
 from tests.kernel.linux.conftest import HOST4, HOST6, OUTSIDE4, OUTSIDE6, TCP, UDP, inside, packed
-from tests.kernel.linux.services import Probe, Services, ask_all
+from tests.kernel.linux.services import ICMP, Probe, Services, ask_all
 
 EXTRA4, EXTRA6 = "198.51.100.77", "2001:db8::77"
 HOSTS, EXTRAS, OUTSIDES = {4: HOST4, 6: HOST6}, {4: EXTRA4, 6: EXTRA6}, {4: OUTSIDE4, 6: OUTSIDE6}
@@ -63,6 +63,10 @@ MATRIX = """
   outside   fussy      itself     tcp/80    own      own
   outside   fussy      itself     tcp/81    -        -
   outside   disguised  itself     tcp/80    -        -
+  outside   web        itself     icmp/1    -        -
+  outside   bare       itself     icmp/2    own      own
+  outside   plain      itself     icmp/3    own      own
+  outside   fussy      itself     icmp/4    -        -
 # published at every address of the host, from everywhere; hairpin
   outside   web        host       tcp/8080  own      own
   outside   web        host       udp/8080  own      own
@@ -177,7 +181,7 @@ class Town:
         protocol, _, port = row.port.partition("/")
         addresses = {"host": HOSTS, "extra": EXTRAS, "loopback": LOOPBACKS}
         address = addresses[row.by][row.family] if row.by in addresses else self.address(row.server, row.family)
-        return Probe(self.place(row.client), address, int(port), {"tcp": TCP, "udp": UDP}[protocol])
+        return Probe(self.place(row.client), address, int(port), {"tcp": TCP, "udp": UDP, "icmp": ICMP}[protocol])
 
     def seen(self, row):
         """Say what a row expects to be seen."""

@@ -149,3 +149,44 @@ def test_a_worker_that_was_killed(stage, monkeypatch):
     assert len(started) == 4
     stage.dataplane.close()
     assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("protocol", [6, 17, 132])
+@pytest.mark.parametrize("is_at_one_address", [True, False])
+def test_copies_are_as_python_iptables_makes_them(stage, family, protocol, is_at_one_address):
+    """Rules of published ports are copied from one that was made: each is what would have been made."""
+    address = bytes([10, 5, 0, 2]) if family == 4 else b"\xfd" + bytes(14) + b"\2"
+    hosts = [
+        bytes([198, 51, 100, n]).ljust(len(address), b"\1") if is_at_one_address else bytes(len(address))
+        for n in (1, 2)
+    ]
+    ports = [
+        PortForward(protocol, host, port, address, port + 1) for host, port in zip(hosts, (80, 65534), strict=True)
+    ]
+    rules = [rules_of(Names("0a1b2c3d"), port)[0] for port in ports]
+    program = (
+        "import importlib.util, json, sys\n"
+        "loaded = importlib.util.spec_from_file_location('xtables', sys.argv[1])\n"
+        "xtables = importlib.util.module_from_spec(loaded)\n"
+        "loaded.loader.exec_module(xtables)\n"
+        "made = xtables.Xtables(int(sys.argv[2]), 'NETLEDGER-0a1b2c3d', 'netledger-0a1b2c3d ')\n"
+        "for spec in json.load(sys.stdin):\n"
+        "    copy = made._copy(spec)\n"
+        "    both = (copy or made._make(spec), made._make(spec))\n"
+        "    rules = [xtables.Rule(bytes(raw), b'', int(sys.argv[2]), b'') for raw in both]\n"
+        "    print(copy is not None, rules[0].digest == rules[1].digest, rules[0].comment)\n"
+    )
+    done = inside(
+        stage.host,
+        lambda: subprocess.run(
+            [sys.executable, "-c", program, str(WORKER), str(family)],
+            input=json.dumps([rule.specification for rule in rules]),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ),
+    )
+    is_copied = protocol != 132
+    assert done.stdout.splitlines() == [f"{is_copied} True {rule.comment}" for rule in rules]

@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from netledger.dataplanes.contract import Claim
+from netledger.dataplanes.contract import Claim, Instance, Plan, Step, Verb
+from netledger.dataplanes.linux import LinuxDataplane
+from netledger.dataplanes.linux.firewall import iptables
 from netledger.dataplanes.linux.probe import NOT_YET
 from netledger.domain.facts import BASIC_FEATURES, FEATURES
+from netledger.domain.objects import Firewall
+
+from .conftest import shell
 
 TCP, UDP = 6, 17
 
@@ -152,3 +157,38 @@ def test_identities(stage):
 def address(text):
     """Pack an address."""
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def test_iptables_without_its_library(host, tmp_path, monkeypatch):
+    """Without python-iptables the firewall is missing, and it says what to install; everything else is there."""
+    text = iptables.WORKER.read_text()
+    worker = tmp_path / "xtables.py"
+    worker.write_text(text.replace("        import iptc\n", "        import iptc_that_is_not_there as iptc\n"))
+    assert worker.read_text() != text
+    monkeypatch.setattr(iptables, "WORKER", worker)
+    dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall="iptables")
+    try:
+        missing = dataplane.capabilities().missing
+        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert "No module named 'iptc_that_is_not_there'" in missing["firewall"]
+        assert "install it with netledger's extra `iptables`" in missing["firewall"]
+        outcome = dataplane.apply(Plan((Step(Verb.MAKE, Firewall()),), {}))[0]
+        assert "install it with netledger's extra `iptables`" in str(outcome.fault)
+    finally:
+        dataplane.close()
+
+
+@pytest.mark.parametrize("firewall", ["nftables", "iptables", "none"])
+def test_probing_leaves_nothing(host, firewall):
+    """Each firewall is tried out elsewhere: the host has no rule more."""
+    dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall=firewall)
+    try:
+        capabilities = dataplane.capabilities()
+        assert capabilities.lacks("firewall") is None
+        assert capabilities.omits_firewall is (firewall == "none")
+        assert (capabilities.lacks("published ports") is None) is (firewall != "none")
+    finally:
+        dataplane.close()
+    inside = ["nsenter", f"--net={host}"]
+    assert shell(*inside, "nft", "list", "ruleset") == ""
+    assert "NETLEDGER" not in shell(*inside, "iptables-legacy-save") + shell(*inside, "ip6tables-legacy-save")
