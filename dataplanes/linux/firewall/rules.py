@@ -24,7 +24,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import structs
 
 from ....domain.errors import Refusal
 from ....domain.objects import ForwardPolicy, GatewayMode, LoopbackAccess, Masquerade, OpenPort, PortForward
@@ -191,8 +190,8 @@ def thing_of(names: Names, comment: str) -> FirewallObject | None:
     if name not in KINDS:
         return None
     kind, width = KINDS[name]
-    hints = typing.get_type_hints(kind)
-    fields = [field.name for field in structs.fields(kind)]
+    hints = _hints(kind)
+    fields = kind.__struct_fields__
     try:
         values = [
             _value(hints[field], word) for field, word in zip(fields, words[:width] + words[width + 1 :], strict=True)
@@ -294,6 +293,11 @@ def _named(interface: str) -> str:
     if not _PLAIN_NAME.fullmatch(interface):
         raise ValueError(f"{interface!r} cannot be said to iptables: name interfaces with letters, digits and .:@_-")
     return interface
+
+
+@functools.cache
+def _hints(kind: type[FirewallObject]) -> dict[str, object]:
+    return typing.get_type_hints(kind)
 
 
 def _word(value: object) -> str:
