@@ -78,11 +78,11 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
         raise Conflict(asked, f"id {command.network[:12]} is network {existing.event.name}", position=existing.position)
     scope = origin.host
     _check_name_is_free(view, scope, command.name, asked)
+    requests = _requests(command, driver, traits, asked)
     uses = _uses(view, command, traits, origin.host, asked)
     makes_parent = makes_a_parent(view, context, traits, asked) if traits.parent else False
     device = driver.device(command.network, options)
     is_adopted = bool(device) and _check_device_is_free(view, context, device, options, asked)
-    requests = _requests(command, driver, traits, asked)
     chosen = tuple(_without_gateway(choice, traits) for choice in choose_pools(view, requests, origin.host, asked))
     created = NetworkCreated(
         *origin,

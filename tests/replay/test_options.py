@@ -101,7 +101,7 @@ MODES = {
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("mode", MODES)
 def test_gateway_modes(mode, family):
-    """What of an endpoint's own address is reached, and what of the host's; each row is a control for another mode's."""
+    """What of an endpoint's own address is reached, and what of the host's; each row is another mode's control."""
     simulation = build(family, options={f"{BRIDGE}.gateway_mode_ipv{family}": mode})
     assert verdicts(simulation, MODES[mode], family) == MODES[mode]
     seen = simulation.reach("web", OUTSIDE, family=family).seen_from
