@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netledger.dataplanes.linux import rtnetlink as rt
-from netledger.dataplanes.linux.elements import elements_of
+from netledger.dataplanes.linux.firewall.elements import elements_of
 from netledger.dataplanes.linux.marks import Marks
 from netledger.dataplanes.linux.netlink import (
     ACK,

@@ -13,7 +13,7 @@ from typing import NewType, Protocol
 from msgspec import Struct
 
 from ..domain.errors import DataplaneFault
-from ..domain.facts import Capabilities, NamespaceIdentity
+from ..domain.facts import Capabilities, HostLink, NamespaceIdentity
 from ..domain.objects import KernelObject, Key
 from ..domain.values import SandboxId, SandboxKind
 
@@ -143,6 +143,9 @@ class Dataplane(Protocol):
 
     def probe(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         """Name who already holds each of the claims that this instance does not hold itself."""
+
+    def links(self, names: Sequence[str]) -> Mapping[str, HostLink]:
+        """Tell which of these interfaces are in the host's namespace, and what they are, whoever made them."""
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in: /proc/sys/kernel/random/boot_id."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from ..domain.events import Entity, Event
-from ..domain.objects import HOST_NAMESPACE, KernelObject, Key
+from ..domain.objects import HOST_NAMESPACE, TRACELESS, KernelObject, Key, is_of_firewall
 from ..domain.values import EndpointId, HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
@@ -68,6 +68,8 @@ class Subscriber:
         self._pending = Pending(views, host)
         self._places: dict[SandboxId, Place] = {}
         self._owed: dict[Key, _Owed] = {}
+        self._omits_firewall: bool | None = None
+        """Whether no object of the firewall is to be asked of the dataplane; known when it is first asked for any."""
 
     def note(self, event: Event) -> None:
         """Take notice of an event that is about to be folded into the views."""
@@ -143,6 +145,10 @@ class Subscriber:
         self._pending.every_state = False
 
     def _plan(self, wanted: Objects, there: Objects) -> Plan:
+        if self._omits_firewall is None and any(map(is_of_firewall, wanted.values())):
+            self._omits_firewall = self._dataplane.capabilities().omits_firewall
+        if self._omits_firewall:
+            wanted = {key: made for key, made in wanted.items() if not is_of_firewall(made)}
         places: dict[SandboxId, Place] = {}
         for made in (*wanted.values(), *there.values()):
             sandbox = getattr(made, "sandbox", HOST_NAMESPACE)
@@ -159,6 +165,8 @@ class Subscriber:
         assert len(outcomes) == len(plan.steps), "a dataplane answers for every step"
         faults, mended = [], []
         for outcome in outcomes:
+            if outcome.status is Status.FAULT and isinstance(outcome.step.object, TRACELESS):
+                continue  # an announcement that was not heard is late, and nothing to be undone for
             if outcome.status is Status.FAULT:
                 owner = owners.get(outcome.step.key, ("host", self._host))
                 faults.append(Fault(owner, outcome))

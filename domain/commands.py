@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from .events import OptionValue
+from .events import OptionValue, StaticRoute
 from .facts import NamespaceIdentity
 from .values import AllocationPolicy, EndpointId, HostId, NetworkId, PortRequest, SandboxId, SandboxKind, Subnet
 
@@ -44,7 +44,10 @@ class DeleteNetwork(Struct, frozen=True, tag=True):
 
 
 class CreateEndpoint(Struct, frozen=True, tag=True):
-    """Create an endpoint; `addresses` are asked for, at most one of a family, the others are chosen."""
+    """Create an endpoint; `addresses` are asked for, at most one of a family, the others are chosen.
+
+    `options` are by libnetwork's labels: see `endpoint_options`. `link_local` are further addresses of its interface.
+    """
 
     endpoint: EndpointId
     network: NetworkId
@@ -54,6 +57,8 @@ class CreateEndpoint(Struct, frozen=True, tag=True):
     ports: tuple[PortRequest, ...] = ()
     aliases: tuple[str, ...] = ()
     labels: Mapping[str, str] = {}
+    options: Mapping[str, OptionValue] = {}
+    link_local: tuple[bytes, ...] = ()
 
 
 class DeleteEndpoint(Struct, frozen=True, tag=True):
@@ -84,12 +89,17 @@ class DeleteSandbox(Struct, frozen=True, tag=True):
 
 
 class JoinEndpoint(Struct, frozen=True, tag=True):
-    """Put an endpoint into a sandbox. The one with the highest priority is the way out; `interface` empty: `eth<n>`."""
+    """Put an endpoint into a sandbox. The one with the highest priority is the way out.
+
+    `interface` empty: the endpoint's option, else the network's prefix and the lowest unused number. `routes` are
+    further ones, by its interface.
+    """
 
     endpoint: EndpointId
     sandbox: SandboxId
     priority: int = 0
     interface: str = ""
+    routes: tuple[StaticRoute, ...] = ()
 
 
 class LeaveEndpoint(Struct, frozen=True, tag=True):
@@ -126,6 +136,21 @@ class RecordBoot(Struct, frozen=True, tag=True):
     boot: str
 
 
+class SetSandboxKey(Struct, frozen=True, tag=True):
+    """Hand over a delegated sandbox's namespace, which is at `path`; `identity` says which it is."""
+
+    sandbox: SandboxId
+    path: str
+    identity: NamespaceIdentity | None = None
+
+
+class RenameSandbox(Struct, frozen=True, tag=True):
+    """Give a sandbox's container another name."""
+
+    sandbox: SandboxId
+    container: str
+
+
 class LoseSandbox(Struct, frozen=True, tag=True):
     """Record that a sandbox's namespace, which is not ours, is gone or another one."""
 
@@ -147,4 +172,6 @@ Command: TypeAlias = (
     | RegisterHost
     | RecordBoot
     | LoseSandbox
+    | SetSandboxKey
+    | RenameSandbox
 )

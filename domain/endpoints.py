@@ -1,50 +1,39 @@
-"""Endpoints: created in a network with addresses and ports, joined to a sandbox, and back.
+"""Endpoints: created in a network with addresses and ports, and deleted.
 
-Keeps: an endpoint's name and MAC address are held once in its network, it is in one sandbox at most, and it is not
-deleted from a sandbox unless forced. Knows nothing of: kernels, clocks, how the state is kept.
+Keeps: an endpoint's name and MAC address are held once in its network, and it is not deleted from a sandbox unless
+forced. Knows nothing of: kernels, clocks, how the state is kept.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Container
-
-from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, JoinEndpoint, LeaveEndpoint, RemoveAlias
+from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, RemoveAlias
 from .decision import Context, Decision, Guard
-from .drivers import driver_of
+from .drivers import driver_of, traits_of
+from .endpoint_options import check_endpoint_options
 from .errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from .events import (
     AddressAllocated,
-    AddressReleased,
     AliasAdded,
     AliasRemoved,
-    EndpointAbandoned,
     EndpointAddress,
     EndpointCreated,
-    EndpointDeleted,
-    EndpointJoined,
-    EndpointLeft,
     Event,
     NetworkCreated,
     NetworkDeleted,
-    Origin,
-    PortReleased,
     Recorded,
-    device_tag,
 )
-from .gateways import elect
+from .features import check_feature
+from .gateway_bridge import Change, settle_leaving
 from .ipam import choose_address
+from .leaving import abandon, forget
+from .networks import create_network
 from .ports import bind_ports
 from .values import (
-    PRIORITY_LIMIT,
     EndpointId,
-    Position,
-    SandboxId,
     check_address,
     check_id,
-    check_interface_name,
     check_labels,
+    check_link_local,
     check_mac,
     check_name,
     family_of,
@@ -54,10 +43,7 @@ from .values import (
 )
 from .view import View, name_of
 
-DEVICE_PREFIX = "nl"
-DEVICE_HASH_CHARACTERS = 11
 MAC_ATTEMPTS = 16
-INTERFACES_IN_A_SANDBOX = 1024
 
 
 def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> Decision:
@@ -67,14 +53,19 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
     check_name("endpoint", command.name)
     check_mac(asked, command.mac)
     labels = check_labels(command.labels)
+    options, given = check_endpoint_options(command.options, asked)
     for address in command.addresses:
         check_address(asked, address)
+    link_local = tuple(check_link_local(asked, address) for address in dict.fromkeys(command.link_local))
+    if options.sysctls:
+        check_feature(context, "interface sysctls", asked)
     network = view.network(command.network)
     if network is None:
         raise NotFound(asked, f"there is no network {command.network[:12]}", "see `netledger network ls`")
     _check_identity(view, command, network, asked)
-    addresses = _addresses(view, command, network.event, asked)
-    mac = _mac(view, command, asked)
+    traits = traits_of(network.event)
+    addresses = _addresses(view, command, network.event, asked, without_ipv6=options.disables_ipv6)
+    mac = _mac(view, command, network.event, asked) if traits.has_macs else _no_mac(command, network.event, asked)
     origin = context.origin
     created = EndpointCreated(
         *origin,
@@ -84,6 +75,8 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
         mac=mac,
         addresses=addresses,
         labels=labels,
+        options=given,
+        link_local=link_local,
     )
     wanted = set(command.addresses)
     taken = tuple(
@@ -122,66 +115,23 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
             position=joined.position,
         )
     events: list[Event] = []
+    change = Change()
     if joined is not None:
-        events += abandon(view, command.endpoint, context.origin, cause="endpoint deleted")
+        change = settle_leaving(view, joined.event, context, create_network)
+        events += abandon(
+            view,
+            command.endpoint,
+            context.origin,
+            cause="endpoint deleted",
+            leaving=change.leaving,
+            also=change.events,
+            joining=change.joining,
+        )
     events += forget(view, command.endpoint, context.origin, forced=joined is not None)
     guards = [Guard((f"endpoint:{command.endpoint}",))]
     if joined is not None:
         guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
-    return Decision(tuple(events), tuple(guards))
-
-
-def join_endpoint(view: View, command: JoinEndpoint, context: Context) -> Decision:
-    """Decide to put an endpoint into a sandbox: the interfaces' names, and whether it is a way out."""
-    asked = f"join endpoint {command.endpoint[:12]} to sandbox {command.sandbox[:12]}"
-    endpoint = find_endpoint(view, command.endpoint, asked)
-    sandbox = view.sandbox(command.sandbox)
-    if sandbox is None:
-        raise NotFound(asked, f"there is no sandbox {command.sandbox[:12]}", "see `netledger sandbox ls`")
-    asked = f"join endpoint {endpoint.event.name} to container {sandbox.event.container}"
-    joined = view.joined(command.endpoint)
-    if joined is not None:
-        raise Conflict(
-            asked,
-            f"it is in {name_of(view, ('sandbox', joined.event.sandbox))} already",
-            "let it leave that one first",
-            position=joined.position,
-        )
-    if not -PRIORITY_LIMIT - 1 <= command.priority <= PRIORITY_LIMIT:
-        raise Invalid(asked, f"priority {command.priority} is not one from {-PRIORITY_LIMIT - 1} to {PRIORITY_LIMIT}")
-    device = device_name(context.instance, command.endpoint, view.position)
-    event = EndpointJoined(
-        *context.origin,
-        endpoint=command.endpoint,
-        network=endpoint.event.network,
-        sandbox=command.sandbox,
-        device=device,
-        interface=_interface(view, command, asked),
-        priority=command.priority,
-    )
-    elected = elect(view, command.sandbox, context.origin, joining=event)
-    guards = (
-        Guard((f"endpoint:{command.endpoint}",)),
-        Guard((f"sandbox:{command.sandbox}",)),
-        Guard((device_tag(context.origin.host, device),), (NetworkCreated, EndpointJoined)),
-    )
-    return Decision((event, *elected), guards)
-
-
-def leave_endpoint(view: View, command: LeaveEndpoint, context: Context) -> Decision:
-    """Decide to take an endpoint out of its sandbox."""
-    endpoint = find_endpoint(view, command.endpoint, f"leave with endpoint {command.endpoint[:12]}")
-    joined = view.joined(command.endpoint)
-    if joined is None:
-        raise Conflict(
-            f"leave with endpoint {endpoint.event.name}",
-            "it is in no sandbox",
-            "join it to a sandbox first",
-            position=endpoint.position,
-        )
-    events = leave_events(view, command.endpoint, context.origin, cause="")
-    guards = (Guard((f"endpoint:{command.endpoint}",)), Guard((f"sandbox:{joined.event.sandbox}",)))
-    return Decision(tuple(events), guards)
+    return Decision(tuple(events), (*guards, *change.guards))
 
 
 def add_alias(view: View, command: AddAlias, context: Context) -> Decision:
@@ -215,79 +165,6 @@ def find_endpoint(view: View, endpoint: EndpointId, asked: str) -> Recorded[Endp
     return record
 
 
-def leave_events(
-    view: View, endpoint: EndpointId, origin: Origin, *, cause: str, leaving: Container[EndpointId] = ()
-) -> list[Event]:
-    """Take an endpoint out of its sandbox; `leaving` are others that leave with it and cannot be its successors."""
-    joined = view.joined(endpoint)
-    assert joined is not None, "only a joined endpoint leaves"
-    left = EndpointLeft(
-        *origin,
-        endpoint=endpoint,
-        network=joined.event.network,
-        sandbox=joined.event.sandbox,
-        device=joined.event.device,
-        cause=cause,
-    )
-    return [left, *elect(view, joined.event.sandbox, origin, leaving=endpoint, excluded=leaving)]
-
-
-def abandon(
-    view: View, endpoint: EndpointId, origin: Origin, *, cause: str, leaving: Container[EndpointId] = ()
-) -> list[Event]:
-    """Take an endpoint out of its sandbox by force, if it is in one."""
-    joined = view.joined(endpoint)
-    if joined is None:
-        return []
-    gone = EndpointAbandoned(
-        *origin,
-        endpoint=endpoint,
-        network=joined.event.network,
-        sandbox=joined.event.sandbox,
-        device=joined.event.device,
-        cause=cause,
-        evidence="forced by the caller",
-    )
-    return [gone, *elect(view, joined.event.sandbox, origin, leaving=endpoint, excluded=leaving)]
-
-
-def forget(view: View, endpoint: EndpointId, origin: Origin, *, forced: bool) -> list[Event]:
-    """Give back all that an endpoint holds and end it."""
-    record = view.endpoint(endpoint)
-    assert record is not None, "only an endpoint that is there is deleted"
-    owner = ("endpoint", endpoint)
-    events: list[Event] = [
-        PortReleased(
-            *origin,
-            endpoint=endpoint,
-            protocol=port.event.protocol,
-            host_address=port.event.host_address,
-            host_port=port.event.host_port,
-        )
-        for port in view.ports_of(endpoint)
-    ]
-    events += [
-        AddressReleased(*origin, pool=held.pool, address=held.address, owner=owner) for held in record.event.addresses
-    ]
-    events.append(
-        EndpointDeleted(
-            *origin,
-            endpoint=endpoint,
-            network=record.event.network,
-            name=record.event.name,
-            mac=record.event.mac,
-            forced=forced,
-        )
-    )
-    return events
-
-
-def device_name(instance: str, endpoint: EndpointId, position: Position) -> str:
-    """Name the host end: a hash of ledger, endpoint and where the log ends, so that no two joins use one name."""
-    digest = hashlib.sha256(f"{instance}/{endpoint}/{position}".encode()).digest()[:10]  # 16 characters in base 32
-    return DEVICE_PREFIX + base64.b32encode(digest).decode().lower()[:DEVICE_HASH_CHARACTERS]
-
-
 def _check_identity(view: View, command: CreateEndpoint, network: Recorded[NetworkCreated], asked: str) -> None:
     existing = view.endpoint(command.endpoint)
     if existing is not None:
@@ -314,25 +191,39 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
         )
 
 
-def _addresses(view: View, command: CreateEndpoint, network: NetworkCreated, asked: str) -> tuple[EndpointAddress, ...]:
+def _addresses(
+    view: View, command: CreateEndpoint, network: NetworkCreated, asked: str, *, without_ipv6: bool
+) -> tuple[EndpointAddress, ...]:
+    families = network.families - ({6} if without_ipv6 else frozenset())
     wanted: dict[int, bytes] = {}
     for address in command.addresses:
         family = family_of(address)
         if family in wanted:
             raise Invalid(asked, f"two IPv{family} addresses", "an endpoint has one of each family")
-        if family not in network.families:
-            raise Invalid(asked, f"network {network.name} has no IPv{family}", "leave that address out")
+        if family not in families:
+            whose = "the endpoint" if family in network.families else f"network {network.name}"
+            raise Invalid(asked, f"{whose} has no IPv{family}", "leave that address out")
         wanted[family] = address
     addresses = []
-    for family in sorted(network.families):
+    for family in sorted(families):
         pool, address = choose_address(view, network.pools, wanted.get(family), family, asked)
         addresses.append(EndpointAddress(pool.pool, address, pool.subnet.prefix))
     return tuple(addresses)
 
 
-def _mac(view: View, command: CreateEndpoint, asked: str) -> bytes:
+def _no_mac(command: CreateEndpoint, network: NetworkCreated, asked: str) -> bytes:
     if command.mac:
-        holder = view.mac_holder(command.network, command.mac)
+        raise Invalid(
+            asked,
+            f"{network.driver} interfaces do not support custom mac address assignment",
+            "leave the MAC address out",
+        )
+    return b""
+
+
+def _mac(view: View, command: CreateEndpoint, network: NetworkCreated, asked: str) -> bytes:
+    if command.mac:
+        holder = view.mac_holder(network.network, command.mac)
         if holder is not None:
             record = view.endpoint(holder)
             assert record is not None, "a MAC address leads to an endpoint"
@@ -345,34 +236,6 @@ def _mac(view: View, command: CreateEndpoint, asked: str) -> bytes:
         return command.mac
     for attempt in range(MAC_ATTEMPTS):
         mac = mac_for(command.endpoint, attempt)
-        if view.mac_holder(command.network, mac) is None:
+        if view.mac_holder(network.network, mac) is None:
             return mac
     raise Exhausted(asked, f"no free MAC address was found in {MAC_ATTEMPTS} attempts", "give one")
-
-
-def _interface(view: View, command: JoinEndpoint, asked: str) -> str:
-    taken = _interfaces(view, command.sandbox)
-    if command.interface:
-        check_interface_name(command.interface)
-        if command.interface in taken or command.interface == "lo":
-            raise Conflict(
-                asked,
-                f"interface {command.interface} is taken in that sandbox",
-                "choose another name",
-                position=taken.get(command.interface),
-            )
-        return command.interface
-    for number in range(INTERFACES_IN_A_SANDBOX):
-        if f"eth{number}" not in taken:
-            return f"eth{number}"
-    raise Exhausted(asked, f"the sandbox has {INTERFACES_IN_A_SANDBOX} interfaces", "use another sandbox")
-
-
-def _interfaces(view: View, sandbox: SandboxId) -> dict[str, Position]:
-    """List the interfaces in a sandbox, with the positions of their joins."""
-    names = {}
-    for endpoint in view.joined_to(sandbox):
-        joined = view.joined(endpoint)
-        assert joined is not None, "an endpoint in a sandbox has joined it"
-        names[joined.event.interface] = joined.position
-    return names

@@ -190,7 +190,12 @@ class NetworkPool(Struct, frozen=True, array_like=True, gc=False):
 
 
 class NetworkCreated(Event, frozen=True):
-    """A network came to be. `options` are the driver's, after defaults; `device` the interface that carries it."""
+    """A network came to be. `options` are the driver's, after defaults; `device` the interface that carries it.
+
+    `abilities`: what the host could do then and this network makes use of (some of `facts.FEATURES`). `uses`: what of
+    the host it stands on, beside its own interface, and others may be refused for: `parent:NAME`, `driver:NAME`.
+    `is_adopted`: its bridge was there before. `makes_parent`: its parent is a VLAN interface of ours.
+    """
 
     network: NetworkId
     name: str
@@ -201,9 +206,14 @@ class NetworkCreated(Event, frozen=True):
     pools: tuple[NetworkPool, ...]
     options: dict[str, OptionValue]
     labels: dict[str, str]
+    abilities: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    is_adopted: bool = False
+    makes_parent: bool = False
 
     def tags(self) -> tuple[str, ...]:
-        return network_tags(self.network, self.scope, self.name, self.host, self.device)
+        tags = network_tags(self.network, self.scope, self.name, self.host, self.device)
+        return (*tags, *(use_tag(self.host, used) for used in self.uses))
 
     def touched(self) -> tuple[Entity, ...]:
         return (("host", self.host), ("network", self.network))
@@ -237,6 +247,11 @@ def network_tags(network: NetworkId, scope: str, name: str, host: HostId, device
     return (*tags, device_tag(host, device)) if device else tags
 
 
+def use_tag(host: HostId, used: str) -> str:
+    """Tag what of a host a network stands on."""
+    return f"uses:{host}/{used}"
+
+
 def name_tag(scope: str, name: str) -> str:
     """Tag a network's name."""
     return f"name:network/{scope}/{name}"
@@ -259,7 +274,10 @@ class EndpointAddress(Struct, frozen=True, array_like=True, gc=False):
 
 
 class EndpointCreated(Event, frozen=True):
-    """An endpoint of a network came to be, with its addresses and MAC address."""
+    """An endpoint of a network came to be, with its addresses and MAC address (empty where it has none of its own).
+
+    `options` are those that were given, by libnetwork's labels; `link_local` are further addresses, of no pool.
+    """
 
     endpoint: EndpointId
     network: NetworkId
@@ -267,6 +285,8 @@ class EndpointCreated(Event, frozen=True):
     mac: bytes
     addresses: tuple[EndpointAddress, ...]
     labels: dict[str, str]
+    options: dict[str, OptionValue] = {}
+    link_local: tuple[bytes, ...] = ()
 
     def tags(self) -> tuple[str, ...]:
         return endpoint_tags(self.endpoint, self.network, self.name, self.mac)
@@ -293,12 +313,8 @@ class EndpointDeleted(Event, frozen=True):
 
 def endpoint_tags(endpoint: EndpointId, network: NetworkId, name: str, mac: bytes) -> tuple[str, ...]:
     """Tag the beginning and the end of an endpoint."""
-    return (
-        f"endpoint:{endpoint}",
-        f"network:{network}",
-        endpoint_name_tag(network, name),
-        mac_tag(network, mac),
-    )
+    tags = (f"endpoint:{endpoint}", f"network:{network}", endpoint_name_tag(network, name))
+    return (*tags, mac_tag(network, mac)) if mac else tags
 
 
 def endpoint_name_tag(network: NetworkId, name: str) -> str:
@@ -311,8 +327,21 @@ def mac_tag(network: NetworkId, mac: bytes) -> str:
     return f"mac:{network}/{format_mac(mac)}"
 
 
+class StaticRoute(Struct, frozen=True, array_like=True, gc=False):
+    """A route of an endpoint's interface by way of `gateway`; without one the destination is on its link."""
+
+    destination: Subnet
+    gateway: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.destination}{f' via {format_address(self.gateway)}' if self.gateway else ''}"
+
+
 class EndpointJoined(Event, frozen=True):
-    """An endpoint was put into a sandbox: `device` is its end in the host, `interface` the one in the sandbox."""
+    """An endpoint was put into a sandbox: `device` is its end in the host, `interface` the one in the sandbox.
+
+    Both are empty where its network has no interfaces.
+    """
 
     endpoint: EndpointId
     network: NetworkId
@@ -320,6 +349,7 @@ class EndpointJoined(Event, frozen=True):
     device: str
     interface: str
     priority: int
+    routes: tuple[StaticRoute, ...] = ()
 
     def tags(self) -> tuple[str, ...]:
         return join_tags(self.endpoint, self.sandbox, self.host, self.device)
@@ -366,7 +396,8 @@ class EndpointAbandoned(Event, frozen=True):
 
 def join_tags(endpoint: EndpointId, sandbox: SandboxId, host: HostId, device: str) -> tuple[str, ...]:
     """Tag an endpoint's stay in a sandbox."""
-    return (f"endpoint:{endpoint}", f"sandbox:{sandbox}", device_tag(host, device))
+    tags = (f"endpoint:{endpoint}", f"sandbox:{sandbox}")
+    return (*tags, device_tag(host, device)) if device else tags
 
 
 class AliasAdded(Event, frozen=True):
@@ -430,6 +461,36 @@ class PortReleased(Event, frozen=True):
         return (("endpoint", self.endpoint),)
 
 
+class PortOpened(Event, frozen=True):
+    """An endpoint's port was published at its own `address`: reached by routing, while it is in a sandbox."""
+
+    endpoint: EndpointId
+    protocol: int
+    address: bytes
+    port: int
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}",)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
+class PortClosed(Event, frozen=True):
+    """An endpoint's port ceased to be published at its own address."""
+
+    endpoint: EndpointId
+    protocol: int
+    address: bytes
+    port: int
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"endpoint:{self.endpoint}",)
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("endpoint", self.endpoint),)
+
+
 def port_tag(host: HostId, protocol: int, host_port: int) -> str:
     """Tag a port of a host, whatever the host address."""
     return f"ports:{host}/{protocol}/{host_port}"
@@ -484,6 +545,37 @@ class SandboxCreated(Event, frozen=True):
 
     def touched(self) -> tuple[Entity, ...]:
         return (("sandbox", self.sandbox),)
+
+
+class SandboxKeySet(Event, frozen=True):
+    """A delegated sandbox's namespace was handed over: from here on it is an attached one, at `path`.
+
+    `endpoints` are in it: their interfaces are ours to configure.
+    """
+
+    sandbox: SandboxId
+    container: str
+    path: str
+    identity: NamespaceIdentity
+    endpoints: tuple[EndpointId, ...]
+
+    def tags(self) -> tuple[str, ...]:
+        return (f"sandbox:{self.sandbox}", namespace_tag(self.host, self.identity))
+
+    def touched(self) -> tuple[Entity, ...]:
+        return (("sandbox", self.sandbox), *(("endpoint", endpoint) for endpoint in self.endpoints))
+
+
+class SandboxRenamed(Event, frozen=True):
+    """A sandbox's container got another name; it was `before`."""
+
+    sandbox: SandboxId
+    container: str
+    before: str
+
+    def tags(self) -> tuple[str, ...]:
+        names = (container_tag(self.host, self.container), container_tag(self.host, self.before))
+        return (f"sandbox:{self.sandbox}", *names)
 
 
 class SandboxLost(Event, frozen=True):

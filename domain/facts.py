@@ -17,20 +17,51 @@ class NamespaceIdentity(Struct, frozen=True, array_like=True, gc=False):
     cookie: int
 
 
+class HostLink(Struct, frozen=True, gc=False):
+    """An interface in the host's namespace: its `kind` as ip(8) says it (empty for a card), and whether it is ours."""
+
+    kind: str
+    is_ours: bool = False
+
+
 class Capabilities(Struct, frozen=True):
     """What a dataplane can make. `missing` says for each thing that it cannot, why and what to do about it.
 
-    The names are those of `FEATURES`.
+    The names are those of `FEATURES`. `omits_firewall`: the host's firewall is somebody else's business, so that no
+    object of it is to be asked for.
     """
 
     missing: Mapping[str, str]
+    omits_firewall: bool = False
 
     def lacks(self, feature: str) -> str | None:
         """Why a feature is not to be had; None when it is."""
         return self.missing.get(feature)
 
 
-FEATURES = ("namespace", "bridge", "veth", "nftables", "ipv6", "port isolation", "address marks")
-"""What drivers ask for by name before they decide."""
+BASIC_FEATURES = (
+    *("namespace", "bridge", "veth", "firewall", "ipv6", "port isolation", "address marks"),
+    "published ports",
+    "internal networks",  # of drivers that need the firewall
+)
+"""What most networks need."""
+
+FEATURES = (
+    *BASIC_FEATURES,
+    "gateway modes",  # nat-unprotected, routed: `ForwardPolicy.mode4`, `mode6`, `OpenPort`
+    "trusted interfaces",  # `ForwardPolicy.trusted`, `OpenPort`
+    "snat address",  # `Masquerade.source`
+    "loopback ipv4",  # `LoopbackAccess`
+    "loopback ipv6",
+    "adopted bridges",  # `Bridge.adopted`
+    "macvlan",
+    "ipvlan",
+    "vlan",
+    "stand-in",
+    "interface sysctls",
+    "static routes",  # `Route` of an endpoint, and one without gateway
+    "announcements",
+)
+"""What drivers and rules ask for by name before they decide."""
 
 EVERYTHING = Capabilities(missing={})

@@ -6,11 +6,16 @@ unless forced. Knows nothing of: kernels, clocks, how the state is kept.
 
 from __future__ import annotations
 
-from .commands import CreateNetwork, DeleteNetwork, PoolRequest
+from collections.abc import Mapping
+
+from msgspec import structs
+
+from .commands import Command, CreateNetwork, DeleteNetwork, PoolRequest
 from .decision import Context, Decision, Guard
-from .drivers import DRIVERS, NetworkDriver
-from .endpoints import abandon, forget
-from .errors import Conflict, InUse, Invalid, NotFound, Unavailable
+from .drivers import DRIVERS, NetworkDriver, NetworkTraits, traits_of
+from .drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE, DEFAULT_BRIDGE_OPTION
+from .drivers.parent import PARENT
+from .errors import Conflict, Forbidden, InUse, Invalid, NotFound
 from .events import (
     LOCAL_DEFAULT,
     AddressAllocated,
@@ -20,17 +25,25 @@ from .events import (
     Event,
     NetworkCreated,
     NetworkDeleted,
+    OptionValue,
     Origin,
     PoolAllocated,
     PoolReleased,
     Recorded,
     device_tag,
     name_tag,
+    use_tag,
 )
+from .features import check_feature
+from .gateway_bridge import settle
+from .gateways import GATEWAY_NETWORK
 from .ipam import Chosen, choose_pools
+from .leaving import abandon, forget
+from .parents import check_parent_is_free, links_of_parent, makes_a_parent
 from .values import (
     IPV4_BYTES,
     EndpointId,
+    HostId,
     NetworkId,
     check_address,
     check_id,
@@ -55,19 +68,22 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
     options = driver.options(command.options, asked)
-    for feature in driver.features(options):
-        reason = context.capabilities.lacks(feature)
-        if reason:
-            raise Unavailable(asked, f"this host cannot make {feature!r}: {reason}", "see `netledger doctor`")
+    options, internal = driver.settle(options, asked, internal=command.internal)
+    traits = driver.traits(options)
+    isolating = ("internal networks",) if internal and "firewall" in driver.needs else ()
+    for feature in (*driver.features(options), *isolating):
+        check_feature(context, feature, asked)
     existing = view.network(command.network)
     if existing is not None:
         raise Conflict(asked, f"id {command.network[:12]} is network {existing.event.name}", position=existing.position)
     scope = origin.host
     _check_name_is_free(view, scope, command.name, asked)
+    requests = _requests(command, driver, traits, asked)
+    uses = _uses(view, command, traits, origin.host, asked)
+    makes_parent = makes_a_parent(view, context, traits, asked) if traits.parent else False
     device = driver.device(command.network, options)
-    _check_device_is_free(view, context, device, asked)
-    _check_pool_count(command, driver, asked)
-    chosen = choose_pools(view, command.pools, origin.host, asked)
+    is_adopted = bool(device) and _check_device_is_free(view, context, device, options, asked)
+    chosen = tuple(_without_gateway(choice, traits) for choice in choose_pools(view, requests, origin.host, asked))
     created = NetworkCreated(
         *origin,
         network=command.network,
@@ -75,19 +91,26 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
         scope=scope,
         driver=command.driver,
         device=device,
-        internal=command.internal,
+        internal=internal,
         pools=tuple(choice.pool for choice in chosen),
         options=options,
         labels=labels,
+        abilities=tuple(each for each in traits.abilities if not context.capabilities.lacks(each)),
+        uses=uses,
+        is_adopted=is_adopted,
+        makes_parent=makes_parent,
     )
     taken = [event for choice in chosen for event in _take(choice, created, origin)]
-    guards = (
+    guards = [
         Guard((f"network:{command.network}",)),
         Guard((name_tag(scope, command.name),), (NetworkCreated,)),
-        Guard((device_tag(origin.host, device),), (NetworkCreated, EndpointJoined)),
-        Guard((f"space:{scope}/{LOCAL_DEFAULT}",), (PoolAllocated,)),
-    )
-    return Decision((*taken, created), guards)
+        *(Guard((use_tag(origin.host, used),), (NetworkCreated,)) for used in uses),
+    ]
+    if device:
+        guards.append(Guard((device_tag(origin.host, device),), (NetworkCreated, EndpointJoined)))
+    if chosen:
+        guards.append(Guard((f"space:{scope}/{LOCAL_DEFAULT}",), (PoolAllocated,)))
+    return Decision((*taken, created), tuple(guards))
 
 
 def delete_network(view: View, command: DeleteNetwork, context: Context) -> Decision:
@@ -95,6 +118,13 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
     asked = f"delete network {command.network[:12]}"
     network = find_network(view, command.network, asked)
     asked = f"delete network {network.event.name}"
+    if traits_of(network.event).is_single:
+        raise Forbidden(
+            asked,
+            f"network of type {network.event.driver!r} cannot be deleted",
+            "leave it: nothing of it is in a kernel",
+            position=network.position,
+        )
     endpoints = view.endpoints_of(command.network)
     origin = context.origin
     events: list[Event] = []
@@ -109,6 +139,7 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
             "delete them first, or force it",
             position=record.position,
         )
+    homes = dict.fromkeys(there.event.sandbox for each in endpoints if (there := view.joined(each)) is not None)
     for endpoint in endpoints:
         events += abandon(view, endpoint, origin, cause="network deleted", leaving=endpoints)
         events += forget(view, endpoint, origin, forced=True)
@@ -116,6 +147,8 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
         joined = view.joined(endpoint)
         if joined is not None:  # another endpoint of the sandbox may have become its way out
             guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
+    for sandbox in homes if network.event.name != GATEWAY_NETWORK else ():
+        events += settle(view, sandbox, context, None, leaving=endpoints).events
     events += give_back(network.event, origin)
     events.append(
         NetworkDeleted(
@@ -131,6 +164,15 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
     return Decision(tuple(events), tuple(guards))
 
 
+def links_of(command: Command) -> tuple[str, ...]:
+    """Name the interfaces of the host whose being there, and what they are, a command depends on."""
+    if not isinstance(command, CreateNetwork):
+        return ()
+    parent = command.options.get(PARENT)
+    name = command.options.get(BRIDGE_NAME)
+    return (*((str(name),) if name else ()), *(links_of_parent(str(parent)) if parent else ()))
+
+
 def find_network(view: View, network: NetworkId, asked: str) -> Recorded[NetworkCreated]:
     """Find a network or refuse."""
     record = view.network(network)
@@ -144,7 +186,8 @@ def give_back(network: NetworkCreated, origin: Origin) -> list[Event]:
     owner = ("network", network.network)
     events: list[Event] = []
     for pool in network.pools:
-        events.append(AddressReleased(*origin, pool=pool.pool, address=pool.gateway, owner=owner))
+        if pool.gateway:
+            events.append(AddressReleased(*origin, pool=pool.pool, address=pool.gateway, owner=owner))
         events.append(
             PoolReleased(
                 *origin,
@@ -158,8 +201,8 @@ def give_back(network: NetworkCreated, origin: Origin) -> list[Event]:
     return events
 
 
-def _take(choice: Chosen, network: NetworkCreated, origin: Origin) -> tuple[Event, Event]:
-    return (
+def _take(choice: Chosen, network: NetworkCreated, origin: Origin) -> list[Event]:
+    events: list[Event] = [
         PoolAllocated(
             *origin,
             pool=choice.pool.pool,
@@ -169,16 +212,57 @@ def _take(choice: Chosen, network: NetworkCreated, origin: Origin) -> tuple[Even
             network=network.network,
             predefined=choice.request.subnet is None,
             policy=choice.request.policy,
-        ),
-        AddressAllocated(
-            *origin,
-            pool=choice.pool.pool,
-            address=choice.pool.gateway,
-            owner=("network", network.network),
-            purpose="gateway",
-            decided_by=choice.gateway_decided_by,
-        ),
-    )
+        )
+    ]
+    if choice.pool.gateway:
+        events.append(
+            AddressAllocated(
+                *origin,
+                pool=choice.pool.pool,
+                address=choice.pool.gateway,
+                owner=("network", network.network),
+                purpose="gateway",
+                decided_by=choice.gateway_decided_by,
+            )
+        )
+    return events
+
+
+def _without_gateway(choice: Chosen, traits: NetworkTraits) -> Chosen:
+    """Leave out a gateway that nobody asked for where the network needs none (moby's GetSkipGwAlloc)."""
+    if choice.request.gateway is not None or choice.pool.subnet.family in traits.gateway_families:
+        return choice
+    return structs.replace(choice, pool=structs.replace(choice.pool, gateway=b""))
+
+
+def _requests(
+    command: CreateNetwork, driver: NetworkDriver, traits: NetworkTraits, asked: str
+) -> tuple[PoolRequest, ...]:
+    """Say which pools are wanted: none for a network without addresses, whatever was left at its default."""
+    if traits.has_addresses:
+        _check_pool_count(command, driver, asked)
+        return command.pools
+    if any(request.subnet is not None or request.gateway is not None for request in command.pools):
+        raise Invalid(asked, f"{driver.name} networks have no addresses", "leave subnets and gateways out")
+    return ()
+
+
+def _uses(view: View, command: CreateNetwork, traits: NetworkTraits, host: HostId, asked: str) -> tuple[str, ...]:
+    """Say what of the host it stands on that others may be refused for; refuse it for them."""
+    if traits.is_single:
+        for other in view.networks_on(host):
+            if other.event.driver == command.driver:
+                raise Conflict(
+                    asked,
+                    f"only one instance of {command.driver!r} network is allowed, and that is {other.event.name}",
+                    "use that one",
+                    position=other.position,
+                )
+        return (f"driver:{command.driver}",)
+    if traits.parent:
+        check_parent_is_free(view, command.driver, traits, host, asked)
+        return (f"parent:{traits.parent}",)
+    return ()
 
 
 def _check_name_is_free(view: View, scope: str, name: str, asked: str) -> None:
@@ -195,7 +279,10 @@ def _check_name_is_free(view: View, scope: str, name: str, asked: str) -> None:
     )
 
 
-def _check_device_is_free(view: View, context: Context, device: str, asked: str) -> None:
+def _check_device_is_free(
+    view: View, context: Context, device: str, options: Mapping[str, OptionValue], asked: str
+) -> bool:
+    """Refuse a name that is held; whether what holds it is a bridge that somebody made, to be adopted."""
     owner = view.device_holder(context.origin.host, device)
     if owner is not None:
         holder = view.joined(EndpointId(owner[1])) if owner[0] == "endpoint" else view.network(NetworkId(owner[1]))
@@ -205,11 +292,21 @@ def _check_device_is_free(view: View, context: Context, device: str, asked: str)
             "choose another bridge name",
             position=holder.position if holder else None,
         )
+    link = context.links.get(device) if context.links is not None else None
+    is_named = options.get(BRIDGE_NAME) == device
+    if is_named and link is not None and link.kind == "bridge" and not link.is_ours:
+        check_feature(context, "adopted bridges", asked)
+        return True
+    if is_named and options.get(DEFAULT_BRIDGE_OPTION) is True and device != DEFAULT_BRIDGE and link is None:
+        raise NotFound(
+            asked, f"bridge device with non default name {device} must be created manually", f"or leave {device} out"
+        )
     obstacle = context.obstacles.get(device_tag(context.origin.host, device))
     if obstacle:
         raise Conflict(
             asked, f"{obstacle} has the name {device} and is not ours", "remove it, or choose another bridge name"
         )
+    return False
 
 
 def _check_pool(request: PoolRequest, asked: str) -> None:

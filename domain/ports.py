@@ -7,11 +7,16 @@ Knows nothing of: sockets. That another process holds a port comes in as an obst
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec import structs
 
 from .decision import Context, Decision, Guard
-from .drivers import driver_of
-from .errors import Conflict, Exhausted, Invalid, Unimplemented
-from .events import EndpointCreated, NetworkCreated, PortBound, port_tag
+from .drivers import driver_of, traits_of
+from .errors import Conflict, Exhausted, Invalid, Unavailable
+from .events import EndpointCreated, NetworkCreated, PortBound, PortOpened, port_tag
+from .features import check_feature
+from .objects import GatewayMode
 from .values import (
     IPV4_BYTES,
     IPV6_BYTES,
@@ -44,46 +49,116 @@ def bind_ports(
     context: Context,
     asked: str,
 ) -> Decision:
-    """Decide on the host ports of a new endpoint: those asked for by number first, then any free ones."""
+    """Decide on the ports of a new endpoint: those of the host asked for by number first, then ranges, then any.
+
+    The same port at several host addresses gets one host port. In a family that is routed there is no host port: the
+    endpoint's own is opened, whatever was asked for (moby's port mapper `routed`).
+    """
     for request in requests:
         check_port(asked, request)
     if not requests:
         return Decision(())
-    if network.internal:
-        raise Invalid(asked, f"network {network.name} is internal: nothing outside reaches its ports", "publish none")
     if len(requests) > PORTS_OF_AN_ENDPOINT:
         raise Invalid(asked, f"{len(requests)} ports; an endpoint publishes {PORTS_OF_AN_ENDPOINT} at most")
+    _check_network(network, asked)
+    check_feature(context, "published ports", asked)
+    traits = traits_of(network)
+    opened: dict[PortOpened, None] = {}
+    groups: list[_Group] = []
+    for request in sorted(requests, key=_order):
+        hosts = []
+        for host in _host_addresses(request, endpoint, network, asked):
+            family = family_of(host)
+            if traits.mode(family) is GatewayMode.ROUTED:
+                own = _address(endpoint, family)
+                opened[PortOpened(*context.origin, endpoint.endpoint, request.protocol, own, request.port)] = None
+            else:
+                hosts.append(_checked_loopback(host, request, network, asked))
+        if hosts:
+            _into_group(groups, request, hosts)
     taken: list[PortBound] = []
-    for request in sorted(requests, key=lambda request: request.host_port == 0):
-        hosts = _host_addresses(request, endpoint, network, asked)
-        if request.host_port:
-            host_port, decided_by = request.host_port, "caller"
-            for host in hosts:
-                _check_free(view, request, host, taken, context, asked)
-        else:
-            host_port, decided_by = _ephemeral(view, request, hosts, taken, context, asked), "netledger"
-        taken += [
-            PortBound(
-                *context.origin,
-                endpoint=endpoint.endpoint,
-                protocol=request.protocol,
-                host_address=host,
-                host_port=host_port,
-                address=_address(endpoint, family_of(host)),
-                port=request.port,
-                decided_by=decided_by,
-            )
-            for host in hosts
-        ]
+    for group in groups:
+        taken += _bind(view, group, endpoint, taken, context, asked)
     tags = dict.fromkeys(port_tag(context.origin.host, port.protocol, port.host_port) for port in taken)
-    return Decision(tuple(taken), tuple(Guard((tag,), (PortBound,)) for tag in tags))
+    return Decision((*taken, *opened), tuple(Guard((tag,), (PortBound,)) for tag in tags))
+
+
+class _Group(NamedTuple):
+    """A port that is published at several addresses of the host under one number."""
+
+    request: PortRequest
+    hosts: list[bytes]
+
+
+def _order(request: PortRequest) -> tuple[bool, bool, int, int, int, int, bytes]:
+    """Sort as moby does: exact host ports first, then ranges, then any; by port and protocol within each."""
+    return (
+        not request.is_exact,
+        not request.host_port,
+        request.port,
+        request.protocol,
+        request.host_port,
+        request.host_port_end,
+        request.host_address,
+    )
+
+
+def _into_group(groups: list[_Group], request: PortRequest, hosts: list[bytes]) -> None:
+    """Put a request to the one before it that differs in nothing but the host address, if there is one."""
+    before = groups[-1] if groups else None
+    if (
+        before is not None
+        and structs.replace(request, host_address=b"") == structs.replace(before.request, host_address=b"")
+        and not any(_meet(host, other) for host in hosts for other in before.hosts)
+    ):
+        before.hosts.extend(hosts)
+    else:
+        groups.append(_Group(request, hosts))
+
+
+def _bind(
+    view: View, group: _Group, endpoint: EndpointCreated, taken: Sequence[PortBound], context: Context, asked: str
+) -> list[PortBound]:
+    request, hosts = group
+    if request.is_exact:
+        host_port, decided_by = request.host_port, "caller"
+        for host in hosts:
+            _check_free(view, request, host, taken, context, asked)
+    elif request.host_port:
+        host_port, decided_by = _from_range(view, request, hosts, taken, context, asked), "netledger"
+    else:
+        host_port, decided_by = _ephemeral(view, request, hosts, taken, context, asked), "netledger"
+    return [
+        PortBound(
+            *context.origin,
+            endpoint=endpoint.endpoint,
+            protocol=request.protocol,
+            host_address=host,
+            host_port=host_port,
+            address=_address(endpoint, family_of(host)),
+            port=request.port,
+            decided_by=decided_by,
+        )
+        for host in hosts
+    ]
+
+
+def _check_network(network: NetworkCreated, asked: str) -> None:
+    if network.internal:
+        raise Invalid(asked, f"network {network.name} is internal: nothing outside reaches its ports", "publish none")
+    if not traits_of(network).publishes:
+        raise Invalid(
+            asked,
+            f"network {network.name} publishes no ports: its driver, {network.driver}, puts no host in between",
+            "publish none; its endpoints are reached at their own addresses",
+        )
 
 
 def _host_addresses(
     request: PortRequest, endpoint: EndpointCreated, network: NetworkCreated, asked: str
 ) -> list[bytes]:
     """At which host addresses it is published: the one asked for, else all, in each family that the endpoint has."""
-    families = [family_of(held.address) for held in endpoint.addresses]
+    families = list(dict.fromkeys(family_of(held.address) for held in endpoint.addresses))
     if request.host_address:
         family = family_of(request.host_address)
         if family not in families:
@@ -92,7 +167,7 @@ def _host_addresses(
                 f"port {request} is to be published at an IPv{family} address and the endpoint has none of IPv{family}",
                 "leave the host address out",
             )
-        return [_not_loopback(request.host_address, request, asked)]
+        return [request.host_address]
     binding = driver_of(network.driver).host_binding(network.options)
     if not any(binding):
         return [_UNSPECIFIED[family] for family in families]
@@ -102,16 +177,17 @@ def _host_addresses(
             f"network {network.name} publishes ports at {format_host(binding)} and the endpoint has no IPv4 address",
             "name an IPv6 host address for the port",
         )
-    return [_not_loopback(binding, request, asked)]
+    return [binding]
 
 
-def _not_loopback(host: bytes, request: PortRequest, asked: str) -> bytes:
-    if any(host in block for block in _LOOPBACKS):
-        raise Unimplemented(
+def _checked_loopback(host: bytes, request: PortRequest, network: NetworkCreated, asked: str) -> bytes:
+    feature = f"loopback ipv{family_of(host)}"
+    if any(host in block for block in _LOOPBACKS) and feature not in network.abilities:
+        raise Unavailable(
             asked,
-            f"port {request} is to be published at {format_address(host)}, "
-            "and published ports are not reached through the loopback yet",
-            "publish at another address, or at all of them",
+            f"port {request} is to be published at {format_address(host)}, and when network {network.name} was "
+            f"created this host had no {feature!r}",
+            "publish at another address, or at all of them; see `netledger doctor`",
         )
     return host
 
@@ -149,24 +225,52 @@ def _check_free(
         raise Conflict(asked, f"port {name} is held by {obstacle}", "free it, or choose another host port or address")
 
 
+def _from_range(
+    view: View, request: PortRequest, hosts: Sequence[bytes], taken: Sequence[PortBound], context: Context, asked: str
+) -> int:
+    """Choose the first free one of a range."""
+    for port in range(request.host_port, request.host_port_end + 1):
+        if _is_free(view, request, port, hosts, taken, context):
+            return port
+    raise Exhausted(
+        asked,
+        f"all {PROTOCOL_NAMES[request.protocol]} ports from {request.host_port} to {request.host_port_end} are taken",
+        "ask for a larger range",
+    )
+
+
 def _ephemeral(
     view: View, request: PortRequest, hosts: Sequence[bytes], taken: Sequence[PortBound], context: Context, asked: str
 ) -> int:
     """Choose the next free one after the last that was chosen, wrapping, as libnetwork's port allocator does."""
-    host = context.origin.host
     mine = [port.host_port for port in taken if port.protocol == request.protocol]
-    last = max([port for port in mine if port >= EPHEMERAL_FIRST] or [view.last_ephemeral_port(host, request.protocol)])
+    last_chosen = view.last_ephemeral_port(context.origin.host, request.protocol)
+    last = max([port for port in mine if port >= EPHEMERAL_FIRST] or [last_chosen])
     size = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1
     start = last + 1 - EPHEMERAL_FIRST if last >= EPHEMERAL_FIRST else 0
     for step in range(size):
         port = EPHEMERAL_FIRST + (start + step) % size
-        if port in mine or any(obstacle_key(host, request.protocol, at, port) in context.obstacles for at in hosts):
-            continue
-        holders = view.port_holders(host, request.protocol, port)
-        if not any(_meet(holder.event.host_address, address) for holder in holders for address in hosts):
+        if port not in mine and _is_free(view, request, port, hosts, (), context):
             return port
     raise Exhausted(
         asked,
         f"all {size} {PROTOCOL_NAMES[request.protocol]} ports from {EPHEMERAL_FIRST} to {EPHEMERAL_LAST} are taken",
         "ask for a port outside that range",
     )
+
+
+def _is_free(
+    view: View,
+    request: PortRequest,
+    port: int,
+    hosts: Sequence[bytes],
+    taken: Sequence[PortBound],
+    context: Context,
+) -> bool:
+    """Whether a port is free at all these addresses of the host."""
+    host, protocol = context.origin.host, request.protocol
+    if any(obstacle_key(host, protocol, at, port) in context.obstacles for at in hosts):
+        return False
+    held = [holder.event.host_address for holder in view.port_holders(host, protocol, port)]
+    held += [mine.host_address for mine in taken if (mine.protocol, mine.host_port) == (protocol, port)]
+    return not any(_meet(other, at) for other in held for at in hosts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import commands, endpoints, hosts, networks, sandboxes
+from . import commands, endpoints, hosts, joining, networks, sandboxes
 from .decision import Context, Decision
 from .view import View
 
@@ -19,13 +19,15 @@ RULES: dict[type[commands.Command], Rule] = {
     commands.DeleteNetwork: networks.delete_network,
     commands.CreateEndpoint: endpoints.create_endpoint,
     commands.DeleteEndpoint: endpoints.delete_endpoint,
-    commands.JoinEndpoint: endpoints.join_endpoint,
-    commands.LeaveEndpoint: endpoints.leave_endpoint,
+    commands.JoinEndpoint: joining.join_endpoint,
+    commands.LeaveEndpoint: joining.leave_endpoint,
     commands.AddAlias: endpoints.add_alias,
     commands.RemoveAlias: endpoints.remove_alias,
     commands.CreateSandbox: sandboxes.create_sandbox,
     commands.DeleteSandbox: sandboxes.delete_sandbox,
     commands.LoseSandbox: sandboxes.lose_sandbox,
+    commands.SetSandboxKey: sandboxes.set_sandbox_key,
+    commands.RenameSandbox: sandboxes.rename_sandbox,
     commands.RegisterHost: hosts.register_host,
     commands.RecordBoot: hosts.record_boot,
 }

@@ -7,21 +7,26 @@ Knows nothing of: kernels, clocks, how the state is kept.
 
 from __future__ import annotations
 
-from .commands import CreateSandbox, DeleteSandbox, LoseSandbox
+from .commands import CreateSandbox, DeleteSandbox, LoseSandbox, RenameSandbox, SetSandboxKey
 from .decision import Context, Decision, Guard
-from .endpoints import abandon, leave_events
-from .errors import Conflict, InUse, Invalid, NotFound, Unavailable
+from .errors import Conflict, InUse, Invalid, NotFound
 from .events import (
     EndpointJoined,
     Event,
     Recorded,
     SandboxCreated,
     SandboxDeleted,
+    SandboxKeySet,
     SandboxLost,
+    SandboxRenamed,
     container_tag,
     namespace_tag,
 )
 from .facts import NamespaceIdentity
+from .features import check_feature
+from .gateway_bridge import is_of_bridge
+from .gateways import stays
+from .leaving import abandon, forget, leave_events
 from .values import (
     TEXT_LIMIT,
     HostId,
@@ -61,9 +66,7 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
             position=existing.position,
         )
     if command.kind is SandboxKind.MANAGED:
-        reason = context.capabilities.lacks("namespace")
-        if reason:
-            raise Unavailable(asked, f"this host cannot make a network namespace: {reason}", "see `netledger doctor`")
+        check_feature(context, "namespace", asked)
     elif command.kind is SandboxKind.ATTACHED and command.identity is None:
         raise Invalid(
             asked, f"there is no network namespace at {command.path!r}", "give the path of one, like /run/netns/NAME"
@@ -83,10 +86,10 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
     )
     guards = [
         Guard((f"sandbox:{command.sandbox}",)),
-        Guard((container_tag(host, command.container),), (SandboxCreated,)),
+        Guard((container_tag(host, command.container),), (SandboxCreated, SandboxRenamed)),
     ]
     if command.identity is not None:
-        guards.append(Guard((namespace_tag(host, command.identity),), (SandboxCreated,)))
+        guards.append(Guard((namespace_tag(host, command.identity),), (SandboxCreated, SandboxKeySet)))
     return Decision((event,), tuple(guards))
 
 
@@ -94,19 +97,22 @@ def delete_sandbox(view: View, command: DeleteSandbox, context: Context) -> Deci
     """Decide to delete a sandbox; by force, its endpoints are taken out of it and stay."""
     sandbox = find_sandbox(view, command.sandbox, f"delete sandbox {command.sandbox[:12]}")
     endpoints = view.joined_to(command.sandbox)
-    if endpoints and not command.force:
-        first = next(iter(endpoints))
+    own = {stay.endpoint.endpoint for stay in stays(view, command.sandbox) if is_of_bridge(stay)}
+    others = [endpoint for endpoint in endpoints if endpoint not in own]
+    if others and not command.force:
+        first = others[0]
         joined = view.joined(first)
         assert joined is not None, "an endpoint in a sandbox has joined it"
         raise InUse(
             f"delete sandbox of container {sandbox.event.container}",
-            f"{len(endpoints)} endpoint(s) are in it, the first is {name_of(view, ('endpoint', first))}",
+            f"{len(others)} endpoint(s) are in it, the first is {name_of(view, ('endpoint', first))}",
             "let them leave first, or force it",
             position=joined.position,
         )
     events: list[Event] = []
     for endpoint in endpoints:
         events += abandon(view, endpoint, context.origin, cause="sandbox deleted", leaving=endpoints)
+        events += forget(view, endpoint, context.origin, forced=True) if endpoint in own else []
     events.append(
         SandboxDeleted(
             *context.origin,
@@ -129,9 +135,11 @@ def lose_sandbox(view: View, command: LoseSandbox, context: Context) -> Decision
             position=sandbox.position,
         )
     endpoints = view.joined_to(command.sandbox)
+    own = {stay.endpoint.endpoint for stay in stays(view, command.sandbox) if is_of_bridge(stay)}
     events: list[Event] = []
     for endpoint in endpoints:
         events += leave_events(view, endpoint, context.origin, cause=command.evidence, leaving=endpoints)
+        events += forget(view, endpoint, context.origin, forced=False) if endpoint in own else []
     events.append(
         SandboxLost(
             *context.origin,
@@ -141,6 +149,61 @@ def lose_sandbox(view: View, command: LoseSandbox, context: Context) -> Decision
         )
     )
     return Decision(tuple(events), _still_as_seen(command.sandbox, endpoints))
+
+
+def set_sandbox_key(view: View, command: SetSandboxKey, context: Context) -> Decision:
+    """Decide to take over a delegated sandbox's namespace: from then on we configure the interfaces in it."""
+    sandbox = find_sandbox(view, command.sandbox, f"set the key of sandbox {command.sandbox[:12]}")
+    asked = f"set the key of the sandbox of container {sandbox.event.container}"
+    check_text("path", command.path, TEXT_LIMIT)
+    if sandbox.event.kind is not SandboxKind.DELEGATED:
+        raise Conflict(
+            asked,
+            f"it is a {sandbox.event.kind} sandbox, whose namespace is known",
+            "hand namespaces over to delegated ones only",
+            position=sandbox.position,
+        )
+    if not command.path.startswith("/"):
+        raise Invalid(asked, f"path {command.path!r} is not absolute", "give the whole path, like /proc/PID/ns/net")
+    if command.identity is None:
+        raise Invalid(
+            asked, f"there is no network namespace at {command.path!r}", "give the path of one, like /proc/PID/ns/net"
+        )
+    _check_namespace_is_free(view, command.identity, context.origin.host, asked)
+    event = SandboxKeySet(
+        *context.origin,
+        sandbox=command.sandbox,
+        container=sandbox.event.container,
+        path=command.path,
+        identity=command.identity,
+        endpoints=tuple(view.joined_to(command.sandbox)),
+    )
+    guards = (
+        Guard((f"sandbox:{command.sandbox}",)),
+        Guard((namespace_tag(context.origin.host, command.identity),), (SandboxCreated, SandboxKeySet)),
+    )
+    return Decision((event,), guards)
+
+
+def rename_sandbox(view: View, command: RenameSandbox, context: Context) -> Decision:
+    """Decide to give a sandbox's container another name."""
+    sandbox = find_sandbox(view, command.sandbox, f"rename sandbox {command.sandbox[:12]}")
+    asked = f"rename the sandbox of container {sandbox.event.container} to {command.container!r}"
+    check_name("container", command.container)
+    host = context.origin.host
+    holder = view.sandbox_of(host, command.container)
+    if holder is not None:
+        record = view.sandbox(holder)
+        assert record is not None, "a container's id leads to a sandbox"
+        raise Conflict(asked, f"sandbox {holder[:12]} has that name", "choose another", position=record.position)
+    event = SandboxRenamed(
+        *context.origin, sandbox=command.sandbox, container=command.container, before=sandbox.event.container
+    )
+    guards = (
+        Guard((f"sandbox:{command.sandbox}",)),
+        Guard((container_tag(host, command.container),), (SandboxCreated, SandboxRenamed)),
+    )
+    return Decision((event,), guards)
 
 
 def find_sandbox(view: View, sandbox: SandboxId, asked: str) -> Recorded[SandboxCreated]:
@@ -153,6 +216,8 @@ def find_sandbox(view: View, sandbox: SandboxId, asked: str) -> Recorded[Sandbox
 
 def _check_path(command: CreateSandbox, asked: str) -> None:
     check_text("path", command.path, TEXT_LIMIT)
+    if command.path and command.kind is SandboxKind.HOST:
+        raise Invalid(asked, "a path is given and the sandbox is the host's own namespace", "leave the path out")
     if command.path and command.kind is not SandboxKind.DELEGATED and not command.path.startswith("/"):
         raise Invalid(asked, f"path {command.path!r} is not absolute", "give the whole path, like /run/netns/NAME")
 

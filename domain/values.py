@@ -56,12 +56,13 @@ class SandboxKind(enum.StrEnum):
     """Who makes a sandbox's namespace, and who configures the interfaces in it.
 
     `managed`: we make it. `attached`: it exists, we configure it. `delegated`: a runtime makes it and moves the
-    container ends of our interfaces into it.
+    container ends of our interfaces into it. `host`: it is the host's own, and nothing is configured in it.
     """
 
     MANAGED = "managed"
     ATTACHED = "attached"
     DELEGATED = "delegated"
+    HOST = "host"
 
 
 class AllocationPolicy(enum.StrEnum):
@@ -115,16 +116,26 @@ class Subnet(Struct, frozen=True, array_like=True, gc=False, order=True):
 
 
 class PortRequest(Struct, frozen=True, array_like=True, gc=False):
-    """A port to publish: container `port` on `host_port` (0: any free one) of `host_address` (empty: every one)."""
+    """A port to publish: container `port` on `host_port` (0: any free one) of `host_address` (empty: every one).
+
+    `host_port_end`: any free one from `host_port` to this; 0: `host_port` alone.
+    """
 
     protocol: int
     port: int
     host_port: int = 0
     host_address: bytes = b""
+    host_port_end: int = 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether one host port alone will do."""
+        return self.host_port != 0 and self.host_port_end in {0, self.host_port}
 
     def __str__(self) -> str:
         host = format_host(self.host_address) + ":" if self.host_address else ""
-        return f"{host}{self.host_port or ''}:{self.port}/{PROTOCOL_NAMES[self.protocol]}"
+        upto = f"-{self.host_port_end}" if self.host_port_end else ""
+        return f"{host}{self.host_port or ''}{upto}:{self.port}/{PROTOCOL_NAMES[self.protocol]}"
 
 
 def family_of(address: bytes) -> int:
@@ -166,6 +177,12 @@ def parse_subnet(text: str) -> Subnet:
     return subnet
 
 
+def subnet_of(address: bytes, prefix: int) -> Subnet:
+    """Give the block of this prefix length that an address is in."""
+    bits = len(address) * 8 - prefix
+    return Subnet((int.from_bytes(address) >> bits << bits).to_bytes(len(address)), prefix)
+
+
 def _with_prefix(text: str) -> str:
     try:
         return f"{text}/{24 if len(parse_address(text)) == IPV4_BYTES else 64}"
@@ -190,48 +207,79 @@ def format_mac(mac: bytes) -> str:
     return mac.hex(":")
 
 
-def parse_port(text: str) -> PortRequest:
-    """Read a published port as Docker writes it: `[HOST_ADDRESS:][HOST_PORT:]PORT[/PROTOCOL]`.
+_PORT_REMEDY = "write it like 8080:80/tcp, 192.0.2.1:8080:80, 8000-8010:80 or [2001:db8::1]:53:53/udp"
 
-    An IPv6 host address stands in brackets. Ranges are refused.
+
+def parse_port(text: str) -> PortRequest:
+    """Read one published port as Docker writes it: `[HOST_ADDRESS:][HOST_PORT[-END]:]PORT[/PROTOCOL]`."""
+    ports = parse_ports(text)
+    if len(ports) != 1:
+        raise Invalid(f"port {text!r}", f"it is a range of {len(ports)} ports", "publish each by itself")
+    return ports[0]
+
+
+def parse_ports(text: str) -> tuple[PortRequest, ...]:
+    """Read published ports as Docker writes them: `[HOST_ADDRESS:][HOST_PORT[-END]:]PORT[-END][/PROTOCOL]`.
+
+    An IPv6 host address stands in brackets. A range of ports takes a range of host ports of the same length, one to
+    one, or none; a single port takes any free one of a range of host ports.
     """
     asked = f"port {text!r}"
-    remedy = "write it like 8080:80/tcp, 192.0.2.1:8080:80 or [2001:db8::1]:53:53/udp"
     body, _, protocol = text.partition("/")
     number = PROTOCOLS.get(protocol or "tcp")
     if number is None:
         raise Invalid(asked, f"unknown protocol {protocol!r}", f"known: {', '.join(PROTOCOLS)}")
-    address, rest = b"", body
+    address, rest = _split_host(asked, body)
+    host_text, colon, port_text = rest.rpartition(":")
+    first, last = _port_range(asked, port_text)
+    if address and not colon:
+        raise Invalid(asked, "a host address without a host port", _PORT_REMEDY)
+    host_first, host_last = _port_range(asked, host_text, is_host=True) if host_text else (0, 0)
+    if first == last:
+        return (PortRequest(number, first, host_first, address, host_last if host_last != host_first else 0),)
+    if host_first and host_last - host_first != last - first:
+        raise Invalid(asked, f"{host_text} and {port_text} differ in length", "give as many host ports as ports")
+    return tuple(
+        PortRequest(number, port, host_first + port - first if host_first else 0, address)
+        for port in range(first, last + 1)
+    )
+
+
+def _split_host(asked: str, body: str) -> tuple[bytes, str]:
+    """Split a host address off, if there is one."""
     if body.startswith("["):
         inside, bracket, rest = body[1:].partition("]:")
         if not bracket:
-            raise Invalid(asked, "the bracket of its IPv6 address is not closed", remedy)
-        address = _host_address(asked, inside, remedy)
-    elif body.count(":") > 1:
+            raise Invalid(asked, "the bracket of its IPv6 address is not closed", _PORT_REMEDY)
+        return _host_address(asked, inside), rest
+    if body.count(":") > 1:
         host, _, rest = body.partition(":")
-        address = _host_address(asked, host, remedy)
-    host_text, colon, port_text = rest.rpartition(":")
-    port = _port_number(asked, port_text, remedy)
-    if address and not colon:
-        raise Invalid(asked, "a host address without a host port", remedy)
-    host_port = _port_number(asked, host_text, remedy, is_host=True) if host_text else 0
-    return PortRequest(number, port, host_port, address)
+        return _host_address(asked, host), rest
+    return b"", body
 
 
-def _host_address(asked: str, text: str, remedy: str) -> bytes:
+def _host_address(asked: str, text: str) -> bytes:
     try:
         return parse_address(text)
     except Invalid:
-        raise Invalid(asked, f"{text!r} is not an IPv4 or IPv6 address", remedy) from None
+        raise Invalid(asked, f"{text!r} is not an IPv4 or IPv6 address", _PORT_REMEDY) from None
 
 
-def _port_number(asked: str, text: str, remedy: str, *, is_host: bool = False) -> int:
-    if _PORT_RANGE.fullmatch(text):
-        raise Invalid(asked, f"{text!r} is a range, and ranges are not supported yet", "publish each port by itself")
+def _port_range(asked: str, text: str, *, is_host: bool = False) -> tuple[int, int]:
+    if not _PORT_RANGE.fullmatch(text):
+        number = _port_number(asked, text, is_host=is_host)
+        return number, number
+    first, last = (_port_number(asked, each) for each in text.split("-"))
+    if last < first:
+        raise Invalid(asked, f"invalid port range: {text}", "write the smaller number first")
+    return first, last
+
+
+def _port_number(asked: str, text: str, *, is_host: bool = False) -> int:
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(PORT_LIMIT))
     if not is_number or not (0 if is_host else 1) <= int(text) <= PORT_LIMIT:
         what = f"host port from 1 to {PORT_LIMIT}, or 0 for any free one" if is_host else f"port from 1 to {PORT_LIMIT}"
-        raise Invalid(asked, f"{text!r} is not a {what}", remedy)
+        raise Invalid(asked, f"{text!r} is not a {what}", _PORT_REMEDY)
     return int(text)
 
 
@@ -324,6 +372,8 @@ def check_port(asked: str, request: PortRequest) -> PortRequest:
         raise Invalid(asked, f"{request.port} is not a port from 1 to {PORT_LIMIT}")
     if not 0 <= request.host_port <= PORT_LIMIT:
         raise Invalid(asked, f"{request.host_port} is not a host port from 1 to {PORT_LIMIT}, or 0 for any free one")
+    if request.host_port_end and not 1 <= request.host_port <= request.host_port_end <= PORT_LIMIT:
+        raise Invalid(asked, f"invalid port range: {request.host_port}-{request.host_port_end}")
     if request.host_address:
         check_address(asked, request.host_address)
     return request
@@ -345,6 +395,19 @@ def mac_for(identity: str, attempt: int = 0) -> bytes:
     moby draws the four bytes at random; drawing them from the random id keeps the rule pure. `attempt` picks others.
     """
     return b"\x02\x42" + hashlib.sha256(f"{identity}/{attempt}".encode()).digest()[:4]
+
+
+LINK_LOCAL_PREFIXES = {4: 16, 6: 64}
+"""libnetwork's prefix lengths of link-local addresses."""
+
+
+def check_link_local(asked: str, address: bytes) -> bytes:
+    """Return a packed address as it is; refuse any but a link-local one."""
+    check_address(asked, address)
+    blocks = ("169.254.0.0/16", "fe80::/10")
+    if not any(address in parse_subnet(block) for block in blocks):
+        raise Invalid(asked, f"{format_address(address)} is not a link-local address", f"take one of {blocks}")
+    return address
 
 
 def link_local_for(mac: bytes) -> bytes:

@@ -17,6 +17,7 @@ from .events import (
     NetworkCreated,
     PoolAllocated,
     PortBound,
+    PortOpened,
     Recorded,
     SandboxCreated,
 )
@@ -87,6 +88,12 @@ class View(Protocol):
 
     def free_ordinal(self, pool: PoolId, low: int, high: int) -> int | None:
         """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
+
+    def networks_on(self, host: HostId) -> Iterable[Recorded[NetworkCreated]]:
+        """List the networks of a host, the oldest first."""
+
+    def opened_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortOpened]]:
+        """List the ports that an endpoint publishes at its own address."""
 
     def ports_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortBound]]:
         """List the host ports that an endpoint holds."""

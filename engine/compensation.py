@@ -24,6 +24,8 @@ from ..domain.commands import (
     LeaveEndpoint,
     LoseSandbox,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
 from ..domain.events import (
     EndpointJoined,
@@ -33,6 +35,8 @@ from ..domain.events import (
     NetworkCreated,
     Recorded,
     SandboxCreated,
+    SandboxKeySet,
+    SandboxRenamed,
 )
 from ..domain.objects import Namespace
 from ..projections.views import Views
@@ -81,6 +85,11 @@ def compensate(result: Result, views: Views) -> Command | None:
         case RemoveAlias(endpoint=endpoint, alias=alias) if views.endpoint(endpoint):
             if alias not in views.aliases_of(endpoint):
                 reverse = AddAlias(endpoint, alias)
+        case RenameSandbox(sandbox=sandbox, container=container):
+            record = views.sandbox(sandbox)
+            before = next((e.event.before for e in result.events if isinstance(e.event, SandboxRenamed)), "")
+            if record is not None and record.event.container == container:
+                reverse = RenameSandbox(sandbox, before)
         case _:
             pass
     return reverse
@@ -100,6 +109,10 @@ def _called_for(event: Event, fault: Fault) -> bool:
             return kind == "host" or (kind == "network" and event.network == identity)
         case SandboxCreated():
             return kind == "sandbox" and event.sandbox == identity and isinstance(fault.outcome.step.object, Namespace)
+        case SandboxKeySet():
+            return (kind == "sandbox" and event.sandbox == identity) or (
+                kind == "endpoint" and identity in event.endpoints
+            )
         case EndpointJoined():
             return kind == "endpoint" and event.endpoint == identity
         case GatewayElected():
@@ -135,5 +148,7 @@ def _needs(command: Command) -> Iterator[Entity]:
             yield ("sandbox", sandbox)
         case AddAlias(endpoint=endpoint) | RemoveAlias(endpoint=endpoint):
             yield ("endpoint", endpoint)
+        case SetSandboxKey(sandbox=sandbox) | RenameSandbox(sandbox=sandbox):
+            yield ("sandbox", sandbox)
         case _:
             return

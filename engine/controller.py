@@ -59,7 +59,7 @@ class Controller:
         self._closed = threading.Event()
 
     @classmethod
-    def open(  # noqa: PLR0913  # each option by its keyword
+    def open(  # noqa: PLR0913  # each part of a host by its name
         cls,
         state: str | Path | None = None,
         *,
@@ -71,6 +71,7 @@ class Controller:
         wait_seconds: float = LOCK_WAIT_SECONDS,
         recover: bool = True,
         hold_ports: bool = True,
+        firewall: str | None = None,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
@@ -79,6 +80,11 @@ class Controller:
         failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`. Without
         `recover` it is left as it is, for a rebuild or repair whose plan was shown before. With `hold_ports` no other
         process can bind a published port until `close`; one that has it already keeps it, and is recorded as drift.
+
+        `firewall` is what the linux
+        dataplane programs: `nftables`, `iptables`, `none`, or `auto`, the first of these that works; without it, what
+        the host had before, at first nftables. When it is another one than before, the old one's rules are taken away
+        as soon as the new one's are there.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -95,6 +101,7 @@ class Controller:
             wait_seconds=wait_seconds,
             recover=recover,
             hold_ports=hold_ports,
+            firewall=firewall,
         )
         return cls(opened, actor=actor, read_only=read_only)
 

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from ..dataplanes.contract import Claim, Dataplane
 from ..dataplanes.subscriber import Subscriber
-from ..domain.commands import Command, CreateSandbox
+from ..domain.commands import Command, CreateSandbox, SetSandboxKey
 from ..domain.decision import Context, Decision, Guard
 from ..domain.errors import DataplaneFault, Invalid, Refusal, Unavailable
 from ..domain.events import (
@@ -26,7 +26,8 @@ from ..domain.events import (
     Recorded,
     device_tag,
 )
-from ..domain.facts import EVERYTHING, Capabilities
+from ..domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity
+from ..domain.networks import links_of
 from ..domain.ports import obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
@@ -141,6 +142,9 @@ class Decider:
 
     def _complete(self, command: Command) -> Command:
         """Add the facts that a command needs and its caller cannot know."""
+        if isinstance(command, SetSandboxKey) and command.identity is None:
+            asked = f"set the key of sandbox {command.sandbox[:12]}"
+            return structs.replace(command, identity=self._identify(command.path, asked))
         if not isinstance(command, CreateSandbox) or command.identity is not None:
             return command
         asked = f"create sandbox for container {command.container!r}"
@@ -148,26 +152,36 @@ class Decider:
             if command.path:
                 raise Invalid(asked, "a path is given and the sandbox is a managed one", "make it an attached one")
             return structs.replace(command, path=f"{self._directory}/{command.sandbox}")
-        if command.path and self._dataplane is not None:
-            identity = self._dataplane.identify(command.path)
-            if identity is not None and identity == self._dataplane.identify(OWN_NAMESPACE):
-                raise Invalid(asked, f"{command.path} is the host's own network namespace", "give the container's")
-            return structs.replace(command, identity=identity)
-        return command
+        return structs.replace(command, identity=self._identify(command.path, asked))
+
+    def _identify(self, path: str, asked: str) -> NamespaceIdentity | None:
+        """Identify a namespace that is not ours; refuse the host's own."""
+        if not path or self._dataplane is None:
+            return None
+        identity = self._dataplane.identify(path)
+        if identity is not None and identity == self._dataplane.identify(OWN_NAMESPACE):
+            raise Invalid(asked, f"{path} is the host's own network namespace", "give the container's")
+        return identity
 
     def _take_in(self, batch: Batch, event: Event) -> None:
         batch.events.append(event)
         self.fold(Position(self._views.position + 1), event)
 
     def _decide_with_facts(self, command: Command, origin: Origin, obstacles: dict[str, str]) -> Decision:
+        links = self._links(links_of(command))
         for _ in range(PROBE_ROUNDS):
-            context = Context(origin, self._instance, self._known_capabilities(), obstacles)
+            context = Context(origin, self._instance, self._known_capabilities(), obstacles, links)
             decision = decide(self._views, command, context)
             found = self._probe(decision.events)
             if not found.keys() - obstacles.keys():
                 return decision
             obstacles.update(found)
         raise Unavailable(type(command).__name__, f"{PROBE_ROUNDS} host ports in a row were taken by other processes")
+
+    def _links(self, names: Sequence[str]) -> Mapping[str, HostLink] | None:
+        if self._dataplane is None:
+            return None
+        return self._dataplane.links(names) if names else {}
 
     def _probe(self, events: Sequence[Event]) -> Mapping[str, str]:
         if self._dataplane is None:

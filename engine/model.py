@@ -22,22 +22,25 @@ from ..domain.commands import (
     JoinEndpoint,
     LeaveEndpoint,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
+from ..domain.endpoint_options import SYSCTLS
 from ..domain.errors import NotFound, Unavailable
-from ..domain.events import EndpointCreated, NetworkCreated, OptionValue, SandboxCreated
+from ..domain.events import EndpointCreated, NetworkCreated, OptionValue, SandboxCreated, StaticRoute
 from ..domain.values import (
     PROTOCOL_NAMES,
     EndpointId,
     NetworkId,
     SandboxId,
     check_id,
-    family_of,
     format_address,
     format_host,
     format_mac,
     parse_address,
     parse_mac,
-    parse_port,
+    parse_ports,
+    parse_subnet,
 )
 from .requests import Asking, new_id
 
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 
 
 class NetworkInfo(Struct, frozen=True):
-    """What a network is. `subnets` and `gateways` are text, in the same order; `created` is a log position."""
+    """What a network is. `subnets` and `gateways` (empty: none) are in the same order; `created` is a log position."""
 
     id: str
     name: str
@@ -66,8 +69,9 @@ class NetworkInfo(Struct, frozen=True):
 class EndpointInfo(Struct, frozen=True):
     """What an endpoint is and where it is joined; what it has not is empty.
 
-    `addresses` with prefix length. `port_map`: from `80/tcp` to the host addresses and ports that stand for it;
-    `published` tells whether they do now, which is while the endpoint is its sandbox's way out.
+    `addresses` with prefix length. `port_map`: from `80/tcp` to the host addresses and ports that stand for it, or in a
+    routed network to its own; `published` tells whether they do now, which is while the endpoint is its sandbox's way
+    out (routed: while it is in a sandbox).
     """
 
     id: str
@@ -86,6 +90,9 @@ class EndpointInfo(Struct, frozen=True):
     interface: str
     created: int
     joined: int
+    options: Mapping[str, OptionValue] = {}
+    link_local: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
 
 
 class SandboxInfo(Struct, frozen=True):
@@ -133,7 +140,7 @@ class Network:
                 device=event.device,
                 internal=event.internal,
                 subnets=tuple(str(pool.subnet) for pool in event.pools),
-                gateways=tuple(format_address(pool.gateway) for pool in event.pools),
+                gateways=tuple(format_address(pool.gateway) if pool.gateway else "" for pool in event.pools),
                 options=event.options,
                 labels=event.labels,
                 endpoints=tuple(views.endpoints_of(event.network)),
@@ -145,7 +152,7 @@ class Network:
         with self._controller.reading() as views:
             return [Endpoint(self._controller, endpoint) for endpoint in views.endpoints_of(self.id)]
 
-    def create_endpoint(  # each option of an endpoint by its keyword
+    def create_endpoint(  # noqa: PLR0913  # each option of an endpoint by its keyword
         self,
         name: str,
         *,
@@ -154,13 +161,17 @@ class Network:
         ports: Sequence[str] = (),
         aliases: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        options: Mapping[str, OptionValue] | None = None,
+        sysctls: Sequence[str] = (),
+        link_local: Sequence[str] = (),
         id: str | None = None,  # noqa: A002  # the word that libnetwork's API has for it
         **asking: Unpack[Asking],
     ) -> Endpoint:
         """Create an endpoint in it.
 
-        `ports` are published as Docker writes them: `8080:80/tcp`, `192.0.2.1:53:53/udp`, `80`. `addresses` that are
-        not given are chosen.
+        `ports` are published as Docker writes them: `8080:80/tcp`, `192.0.2.1:53:53/udp`, `80`, `8000-8010:80`.
+        `addresses` that are not given are chosen. `options` are by libnetwork's labels; `sysctls`, like
+        `net.ipv4.conf.IFNAME.log_martians=1`, are added to the option for them. `link_local` are further addresses.
         """
         subject = f"endpoint/{self.id}/{name}"
         identity = EndpointId(check_id("endpoint", id) if id else new_id(asking.get("request"), subject))
@@ -170,9 +181,11 @@ class Network:
             name,
             addresses=tuple(parse_address(text) for text in addresses),
             mac=parse_mac(mac) if mac else b"",
-            ports=tuple(parse_port(text) for text in ports),
+            ports=tuple(port for text in ports for port in parse_ports(text)),
             aliases=tuple(aliases),
             labels=dict(labels or {}),
+            options=_with_sysctls(options or {}, sysctls),
+            link_local=tuple(parse_address(text) for text in link_local),
         )
         self._controller.do(command, **asking)
         return Endpoint(self._controller, identity)
@@ -229,6 +242,10 @@ class Endpoint:
                 inner = f"{port.event.port}/{PROTOCOL_NAMES[port.event.protocol]}"
                 outer = f"{format_host(port.event.host_address)}:{port.event.host_port}"
                 ports[inner] = (*ports.get(inner, ()), outer)
+            for opened in views.opened_of(self.id):
+                inner = f"{opened.event.port}/{PROTOCOL_NAMES[opened.event.protocol]}"
+                outer = f"{format_host(opened.event.address)}:{opened.event.port}"
+                ports[inner] = (*ports.get(inner, ()), outer)
             return EndpointInfo(
                 id=event.endpoint,
                 name=event.name,
@@ -239,17 +256,22 @@ class Endpoint:
                 gateways=tuple(
                     format_address(pool.gateway)
                     for pool in network.event.pools
-                    if pool.subnet.family in {family_of(held.address) for held in event.addresses}
+                    if pool.gateway and pool.pool in {held.pool for held in event.addresses}
                 ),
                 aliases=tuple(views.aliases_of(self.id)),
                 port_map=ports,
-                published=views.is_published(self.id, 4) or views.is_published(self.id, 6),
+                published=views.is_published(self.id, 4)
+                or views.is_published(self.id, 6)
+                or (joined is not None and bool(views.opened_of(self.id))),
                 labels=event.labels,
                 sandbox=joined.event.sandbox if joined else "",
                 device=joined.event.device if joined else "",
                 interface=joined.event.interface if joined else "",
                 created=record.position,
                 joined=joined.position if joined else 0,
+                options=event.options,
+                link_local=tuple(map(format_address, event.link_local)),
+                routes=tuple(map(str, joined.event.routes)) if joined else (),
             )
 
     def join(
@@ -258,10 +280,14 @@ class Endpoint:
         *,
         priority: int = 0,
         interface: str = "",
+        routes: Sequence[str] = (),
         **asking: Unpack[Asking],
     ) -> None:
-        """Put it into a sandbox; the endpoint with the highest priority is the sandbox's way out."""
-        command = JoinEndpoint(self.id, sandbox.id, priority, interface)
+        """Put it into a sandbox; the endpoint with the highest priority is the sandbox's way out.
+
+        `routes` are further ones by its interface: `10.9.0.0/16` on its link, `10.9.0.0/16=10.1.0.9` by a gateway.
+        """
+        command = JoinEndpoint(self.id, sandbox.id, priority, interface, tuple(map(parse_route, routes)))
         self._controller.do(command, **asking)
 
     def leave(self, **asking: Unpack[Asking]) -> None:
@@ -350,6 +376,14 @@ class Sandbox:
             raise Unavailable(asked, "this dataplane counts none", "ask on a real kernel")
         return counted
 
+    def set_key(self, path: str, **asking: Unpack[Asking]) -> None:
+        """Hand over a delegated sandbox's namespace: from here on its interfaces are configured in it."""
+        self._controller.do(SetSandboxKey(self.id, path), **asking)
+
+    def rename(self, container: str, **asking: Unpack[Asking]) -> None:
+        """Give its container another name."""
+        self._controller.do(RenameSandbox(self.id, container), **asking)
+
     def delete(self, *, force: bool = False, **asking: Unpack[Asking]) -> None:
         """Delete it; with `force`, its endpoints are taken out of it first, and stay."""
         self._controller.do(DeleteSandbox(self.id, force), **asking)
@@ -363,3 +397,15 @@ class Sandbox:
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.id[:12]}>"
+
+
+def parse_route(text: str) -> StaticRoute:
+    """Read `DESTINATION` or `DESTINATION=GATEWAY`."""
+    destination, equals, gateway = text.partition("=")
+    return StaticRoute(parse_subnet(destination), parse_address(gateway) if equals else b"")
+
+
+def _with_sysctls(options: Mapping[str, OptionValue], sysctls: Sequence[str]) -> dict[str, OptionValue]:
+    """Add kernel settings to those that the options have."""
+    before = [str(options[SYSCTLS])] if options.get(SYSCTLS) else []
+    return {**options, SYSCTLS: ",".join([*before, *sysctls])} if sysctls else dict(options)

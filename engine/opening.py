@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -26,6 +27,7 @@ from ..ledger.state import HostLock, StateDirectory
 from ..projections.desired import lower_everything
 from ..projections.views import Views
 from .deciding import Decider
+from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
 from .requests import Author
 from .results import Recovery, Result, recovery_of
@@ -33,6 +35,8 @@ from .results import Recovery, Result, recovery_of
 DATAPLANES = ("linux", "simulated", "none")
 RUN_DIRECTORY = Path("/run")
 HOST_ID_DIGITS = 16
+NOBODY = Instance("00000000")
+"""An instance to try things with: no log's id begins like that."""
 
 
 class Opened(Struct):
@@ -55,10 +59,12 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
     wait_seconds: float,
     recover: bool,
     hold_ports: bool,
+    firewall: str | None = None,
 ) -> Opened:
     """Open a host's state and, if `recover`, make good what the last process left undone."""
     if isinstance(dataplane, str):
         _check_dataplane(dataplane)
+    check_asked(firewall, dataplane)
     if read_only and path is not None and not (path / "ledger.db").exists():
         raise NotFound(f"open {path}", "there is no ledger in it", "create a network first, or give --state")
     state = StateDirectory.open(path, create=not read_only) if path is not None else None
@@ -70,15 +76,19 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
         ledger = Ledger.open(state.ledger if state is not None else None, synchronous=synchronous, read_only=read_only)
         try:
             instance = Instance(ledger.id[:8])
-            made = make_dataplane(dataplane, instance, namespace)
+            file = state.firewall if state is not None and dataplane == "linux" else None
+            missing = partial(firewall_lacks, namespace=namespace)
+            chosen = HostFirewall(file, firewall, missing, is_older=ledger.head > 0, read_only=read_only)
+            made = make_dataplane(dataplane, instance, namespace, chosen.backend)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
             machine = _assemble(ledger, made, instance, _namespace_directory(state, instance))
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                opened.recovery = _make_good(machine, author)
+                opened.recovery = _make_good(machine, author, has_moved=chosen.is_moving)
                 if hold_ports and made is not None and not made.is_volatile:
                     _hold_ports(machine, made, author)
+                chosen.finish(made)
         except BaseException:
             if made is not None:
                 made.close()
@@ -91,8 +101,10 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
     return opened
 
 
-def make_dataplane(wanted: str | Dataplane, instance: Instance, namespace: str | None) -> Dataplane | None:
-    """Make the dataplane that a name stands for."""
+def make_dataplane(
+    wanted: str | Dataplane, instance: Instance, namespace: str | None, firewall: str = DEFAULT
+) -> Dataplane | None:
+    """Make the dataplane that a name stands for; `firewall` is the backend of a Linux one."""
     if not isinstance(wanted, str):
         return wanted
     if wanted == "none":
@@ -104,8 +116,18 @@ def make_dataplane(wanted: str | Dataplane, instance: Instance, namespace: str |
     if wanted == "linux":
         from ..dataplanes.linux import LinuxDataplane  # needs Linux, and costs time to load
 
-        return LinuxDataplane(instance, namespace)
+        return LinuxDataplane(instance, namespace, firewall=firewall)
     raise AssertionError(f"dataplane {wanted} was checked")
+
+
+def firewall_lacks(backend: str, namespace: str | None) -> str | None:
+    """Say why a firewall backend cannot be used on this host; None when it can."""
+    dataplane = make_dataplane("linux", NOBODY, namespace, backend)
+    assert dataplane is not None, "linux is a dataplane"
+    try:
+        return dataplane.capabilities().lacks("firewall")
+    finally:
+        dataplane.close()
 
 
 def _check_permission(dataplane: Dataplane, path: Path | None) -> None:
@@ -146,8 +168,11 @@ def _host_of(ledger: Ledger) -> HostId:
     return HostId(ledger.id[-HOST_ID_DIGITS:])
 
 
-def _make_good(machine: Machine, author: Author) -> Recovery | None:
-    """Register a new host, notice a reboot, and apply what the last process left undone."""
+def _make_good(machine: Machine, author: Author, *, has_moved: bool = False) -> Recovery | None:
+    """Register a new host, notice a reboot, and apply what the last process left undone.
+
+    `has_moved`: to another firewall, so that all of it is to be programmed.
+    """
     views, dataplane = machine.views, machine.dataplane
     boot = dataplane.boot_id() if dataplane is not None and not dataplane.is_volatile else ""
     if views.host(machine.host) is None:
@@ -162,7 +187,7 @@ def _make_good(machine: Machine, author: Author) -> Recovery | None:
         return None
     since = machine.subscriber.applied
     has_rebooted = _has_booted(machine, since)
-    if not dataplane.is_volatile and (has_rebooted or views.faults.owes(machine.host)):
+    if not dataplane.is_volatile and (has_rebooted or has_moved or views.faults.owes(machine.host)):
         plan, _ = machine.subscriber.compare()
         advance = machine.carry_out(plan, author)
     else:

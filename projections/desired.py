@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from ..domain.drivers import driver_of, lower_host
-from ..domain.events import Entity, Event, PortBound
-from ..domain.objects import KernelObject, Key, Namespace, PortForward, Route
+from ..domain.drivers import driver_of, lower_host, traits_of
+from ..domain.events import Entity, Event, PortBound, PortOpened
+from ..domain.interiors import furnish
+from ..domain.objects import KernelObject, Key, Namespace, OpenPort, PortForward, Route
 from ..domain.values import (
     NOWHERE,
     EndpointId,
@@ -73,7 +74,12 @@ def _own_position(views: Views, entity: Entity, made: KernelObject) -> Position 
     if isinstance(made, PortForward):
         held = views.ports_of(EndpointId(entity[1]))
         return next((port.position for port in held if _is_same_port(port.event, made)), None)
-    if isinstance(made, Route):
+    if isinstance(made, OpenPort):
+        opened = views.opened_of(EndpointId(entity[1]))
+        own = ((port.event.protocol, port.event.address, port.event.port) for port in opened)
+        place = (made.protocol, made.address, made.port)
+        return next((port.position for port, mine in zip(opened, own, strict=True) if mine == place), None)
+    if isinstance(made, Route) and entity[0] == "sandbox":
         elected = views.sandboxes.gateways.get((made.sandbox, made.destination.family))
         return elected.position if elected is not None else None
     return None
@@ -138,7 +144,7 @@ def _lower_network(views: Views, identity: str) -> list[KernelObject]:
 
 def _lower_sandbox(views: Views, identity: str) -> list[KernelObject]:
     sandbox = views.sandbox(SandboxId(identity))
-    if sandbox is None or sandbox.event.kind is SandboxKind.DELEGATED:
+    if sandbox is None or sandbox.event.kind in {SandboxKind.DELEGATED, SandboxKind.HOST}:
         return []
     objects: list[KernelObject] = []
     if sandbox.event.kind is SandboxKind.MANAGED:
@@ -153,10 +159,17 @@ def _lower_sandbox(views: Views, identity: str) -> list[KernelObject]:
 def _default_route(views: Views, endpoint: EndpointId, destination: Subnet) -> Route:
     joined = views.joined(endpoint)
     assert joined is not None, "a gateway is in the sandbox"
+    endpoint_record = views.endpoint(endpoint)
     network = views.network(joined.event.network)
+    assert endpoint_record is not None, "a joined endpoint is there"
     assert network is not None, "an endpoint's network is there"
-    gateway = next(pool.gateway for pool in network.event.pools if pool.subnet.family == destination.family)
-    return Route(joined.event.sandbox, joined.event.interface, destination, gateway)
+    sandbox, interface = joined.event.sandbox, joined.event.interface
+    if traits_of(network.event).leads_out_by_link:
+        return Route(sandbox, interface, destination, b"")
+    mine = {held.pool for held in endpoint_record.event.addresses}
+    inside = (pool for pool in network.event.pools if pool.pool in mine)
+    gateway = next(pool.gateway for pool in inside if pool.subnet.family == destination.family)
+    return Route(sandbox, interface, destination, gateway)
 
 
 def _lower_endpoint(views: Views, identity: str) -> list[KernelObject]:
@@ -168,13 +181,17 @@ def _lower_endpoint(views: Views, identity: str) -> list[KernelObject]:
     sandbox = views.sandbox(joined.event.sandbox)
     assert network is not None, "an endpoint's network is there"
     assert sandbox is not None, "a joined endpoint's sandbox is there"
-    ports = [
+    ports: list[PortBound | PortOpened] = [port.event for port in views.opened_of(endpoint.event.endpoint)]
+    ports += [
         port.event
         for port in views.ports_of(endpoint.event.endpoint)
         if views.is_published(endpoint.event.endpoint, family_of(port.event.host_address))
     ]
-    driver = driver_of(network.event.driver)
-    return driver.lower_endpoint(network.event, endpoint.event, joined.event, sandbox.event.kind, ports)
+    driver, kind = driver_of(network.event.driver), sandbox.event.kind
+    return [
+        *driver.lower_endpoint(network.event, endpoint.event, joined.event, kind, ports),
+        *furnish(network.event, endpoint.event, joined.event, kind),
+    ]
 
 
 _LOWERINGS: dict[str, Callable[[Views, str], list[KernelObject]]] = {

@@ -67,13 +67,14 @@ class Endpoints:
         put = self._journal.put
         put(self.endpoints, event.endpoint, Recorded(position, event))
         put(self.by_network[event.network], event.endpoint, position)
-        put(self.by_mac, (event.network, event.mac), event.endpoint)
+        if event.mac:
+            put(self.by_mac, (event.network, event.mac), event.endpoint)
 
     def _deleted(self, _: Position, event: EndpointDeleted) -> None:
         drop = self._journal.drop
         drop(self.endpoints, event.endpoint)
         drop(self.by_network[event.network], event.endpoint)
-        drop(self.by_mac, (event.network, event.mac))
+        self._journal.discard(self.by_mac, (event.network, event.mac))
         self._journal.discard(self.aliases, event.endpoint)
 
     def _joined(self, position: Position, event: EndpointJoined) -> None:

@@ -20,6 +20,7 @@ from ..domain.events import (
     SandboxCreated,
     SandboxDeleted,
     SandboxLost,
+    SandboxRenamed,
 )
 from ..domain.values import EndpointId, HostId, NetworkId, Position, SandboxId
 from .journal import Handlers, Journal
@@ -43,6 +44,7 @@ class Names:
             EndpointLeft: self._left,
             EndpointAbandoned: self._left,
             SandboxCreated: self._sandbox_created,
+            SandboxRenamed: self._sandbox_renamed,
             SandboxDeleted: self._sandbox_ended,
             SandboxLost: self._sandbox_ended,
         }
@@ -58,11 +60,13 @@ class Names:
 
     def _network_created(self, _: Position, event: NetworkCreated) -> None:
         self._journal.put(self.networks, (event.scope, event.name), event.network)
-        self._journal.put(self.devices, (event.host, event.device), ("network", event.network))
+        if event.device:
+            self._journal.put(self.devices, (event.host, event.device), ("network", event.network))
 
     def _network_deleted(self, _: Position, event: NetworkDeleted) -> None:
         self._journal.drop(self.networks, (event.scope, event.name))
-        self._journal.drop(self.devices, (event.host, event.device))
+        if event.device:
+            self._journal.drop(self.devices, (event.host, event.device))
 
     def _endpoint_created(self, _: Position, event: EndpointCreated) -> None:
         self._journal.put(self.endpoints, (event.network, event.name), event.endpoint)
@@ -71,12 +75,18 @@ class Names:
         self._journal.drop(self.endpoints, (event.network, event.name))
 
     def _joined(self, _: Position, event: EndpointJoined) -> None:
-        self._journal.put(self.devices, (event.host, event.device), ("endpoint", event.endpoint))
+        if event.device:
+            self._journal.put(self.devices, (event.host, event.device), ("endpoint", event.endpoint))
 
     def _left(self, _: Position, event: EndpointLeft | EndpointAbandoned) -> None:
-        self._journal.drop(self.devices, (event.host, event.device))
+        if event.device:
+            self._journal.drop(self.devices, (event.host, event.device))
 
     def _sandbox_created(self, _: Position, event: SandboxCreated) -> None:
+        self._journal.put(self.containers, (event.host, event.container), event.sandbox)
+
+    def _sandbox_renamed(self, _: Position, event: SandboxRenamed) -> None:
+        self._journal.drop(self.containers, (event.host, event.before))
         self._journal.put(self.containers, (event.host, event.container), event.sandbox)
 
     def _sandbox_ended(self, _: Position, event: SandboxDeleted | SandboxLost) -> None:

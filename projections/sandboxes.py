@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
+
 from ..domain.events import (
     EndpointAbandoned,
     EndpointJoined,
@@ -16,10 +18,12 @@ from ..domain.events import (
     Recorded,
     SandboxCreated,
     SandboxDeleted,
+    SandboxKeySet,
     SandboxLost,
+    SandboxRenamed,
 )
 from ..domain.facts import NamespaceIdentity
-from ..domain.values import EndpointId, HostId, Position, SandboxId
+from ..domain.values import EndpointId, HostId, Position, SandboxId, SandboxKind
 from .journal import Handlers, Journal
 
 
@@ -34,6 +38,8 @@ class Sandboxes:
         self.gateways: dict[tuple[SandboxId, int], Recorded[GatewayElected]] = {}
         self.handlers: Handlers = {
             SandboxCreated: self._created,
+            SandboxKeySet: self._key_set,
+            SandboxRenamed: self._renamed,
             SandboxDeleted: self._ended,
             SandboxLost: self._ended,
             EndpointJoined: self._joined,
@@ -60,6 +66,19 @@ class Sandboxes:
         self._journal.put(self.endpoints, event.sandbox, {})
         if event.identity is not None:
             self._journal.put(self.by_namespace, (event.host, event.identity), event.sandbox)
+
+    def _key_set(self, _: Position, event: SandboxKeySet) -> None:
+        """Make it the attached one that it is from here on."""
+        before = self.sandboxes[event.sandbox]
+        place = {"kind": SandboxKind.ATTACHED, "path": event.path, "identity": event.identity}
+        after = Recorded(before.position, structs.replace(before.event, **place))
+        self._journal.put(self.sandboxes, event.sandbox, after)
+        self._journal.put(self.by_namespace, (event.host, event.identity), event.sandbox)
+
+    def _renamed(self, _: Position, event: SandboxRenamed) -> None:
+        before = self.sandboxes[event.sandbox]
+        after = Recorded(before.position, structs.replace(before.event, container=event.container))
+        self._journal.put(self.sandboxes, event.sandbox, after)
 
     def _ended(self, _: Position, event: SandboxDeleted | SandboxLost) -> None:
         created = self._journal.drop(self.sandboxes, event.sandbox).event

@@ -22,11 +22,13 @@ from ..domain.events import (
     NetworkCreated,
     PoolAllocated,
     PortBound,
+    PortOpened,
     Recorded,
     SandboxCreated,
 )
 from ..domain.facts import NamespaceIdentity
 from ..domain.values import NOWHERE, EndpointId, HostId, NetworkId, PoolId, Position, SandboxId
+from .digests import canonical
 from .endpoints import Endpoints
 from .faults import Faults
 from .ipam import Ipam
@@ -98,7 +100,7 @@ class Views:
         digest = hashlib.sha256(b"%d" % self.position)
         for name, part in self._parts.items():
             for table_name, table in part.tables().items():
-                rows = sorted((msgspec.msgpack.encode(key), _canonical(value)) for key, value in table.items())
+                rows = sorted((msgspec.msgpack.encode(key), canonical(value)) for key, value in table.items())
                 digest.update(msgspec.msgpack.encode((name, table_name, rows)))
         return digest.hexdigest()
 
@@ -181,6 +183,14 @@ class Views:
         """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
         return self.ipam.free_ordinal(pool, low, high)
 
+    def networks_on(self, host: HostId) -> Iterable[Recorded[NetworkCreated]]:
+        """List the networks of a host."""
+        return [network for network in self.networks.networks.values() if network.event.host == host]
+
+    def opened_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortOpened]]:
+        """List the ports that an endpoint publishes at its own address."""
+        return tuple(self.ports.opened.get(endpoint, {}).values())
+
     def ports_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortBound]]:
         """List the host ports that an endpoint holds."""
         return tuple(self.ports.by_endpoint.get(endpoint, {}).values())
@@ -196,9 +206,3 @@ class Views:
     def is_published(self, endpoint: EndpointId, family: int) -> bool:
         """Whether an endpoint's ports of an address family are published."""
         return (endpoint, family) in self.ports.published
-
-
-def _canonical(value: object) -> bytes:
-    if isinstance(value, dict):
-        value = sorted((msgspec.msgpack.encode(key), _canonical(inner)) for key, inner in value.items())
-    return msgspec.msgpack.encode(value, order="deterministic")

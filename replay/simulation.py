@@ -15,6 +15,7 @@ from ..dataplanes.simulated.fabric import PROTOCOLS, Fabric
 from ..dataplanes.simulated.kernel import SimulatedKernel
 from ..dataplanes.simulated.packets import ICMP, Hop, Reach, Spot, Verdict
 from ..dataplanes.subscriber import place_of
+from ..domain.drivers import traits_of
 from ..domain.errors import Invalid, NotFound
 from ..domain.facts import NamespaceIdentity
 from ..domain.objects import MAKING_ORDER
@@ -77,6 +78,9 @@ class Simulation:
         if name in (HOST, OUTSIDE):
             return Spot(self.kernel.host if name == HOST else OUTSIDE)
         sandbox = self._sandbox(name)
+        record = self._views.sandbox(sandbox)
+        if record is not None and record.event.kind is SandboxKind.HOST:
+            return Spot(self.kernel.host)
         if sandbox not in self.kernel.namespaces:
             because = "its container is not in a namespace that netledger enters"
             raise Invalid(f"reach from {name!r}", because, "ask from another container")
@@ -151,9 +155,20 @@ def build(views: Views, host: HostId, name: str = HOST) -> SimulatedKernel:
         if place is not None and place.kind is SandboxKind.ATTACHED:
             kernel.enter(sandbox, place.path, _identity(place, number))
     wanted = lower_everything(views, host)
+    for card in sorted(_foreign(views, host)):
+        kernel.add_card(card)
+    for network in views.networks_on(host):
+        if network.event.is_adopted:
+            kernel.add_bridge(network.event.device)
     for made in sorted(wanted.values(), key=lambda made: MAKING_ORDER[type(made)]):
         kernel.make(made)
     return kernel
+
+
+def _foreign(views: Views, host: HostId) -> set[str]:
+    """Name the interfaces of the host's own that its networks stand on."""
+    parents = {(traits_of(network.event).parent, network.event.makes_parent) for network in views.networks_on(host)}
+    return {parent.rpartition(".")[0] if is_made else parent for parent, is_made in parents if parent}
 
 
 def describe(matrix: Mapping[Question, Verdict]) -> str:

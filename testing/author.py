@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from ..dataplanes.simulated import FaultPlan, SimulatedDataplane, SimulatedKernel
+from ..dataplanes.simulated.dataplane import CARD
 from ..domain.commands import (
     AddAlias,
     Command,
@@ -26,12 +27,17 @@ from ..domain.commands import (
     LoseSandbox,
     PoolRequest,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
+from ..domain.drivers.attachment import ANNOUNCEMENTS
+from ..domain.endpoint_options import INTERFACE, SYSCTLS
 from ..domain.errors import Refusal
-from ..domain.events import OptionValue
+from ..domain.events import OptionValue, StaticRoute
 from ..domain.facts import NamespaceIdentity
 from ..domain.values import (
     AllocationPolicy,
+    EndpointId,
     NetworkId,
     PortRequest,
     SandboxKind,
@@ -39,6 +45,7 @@ from ..domain.values import (
     parse_address,
     parse_mac,
     parse_subnet,
+    subnet_of,
 )
 from ..projections.views import Views
 from .blunders import BLUNDERS
@@ -51,14 +58,27 @@ ICC = "com.docker.network.bridge.enable_icc"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 MTU = "com.docker.network.driver.mtu"
 HOST_BINDING = "com.docker.network.bridge.host_binding_ipv4"
+GATEWAY_MODES = {family: f"com.docker.network.bridge.gateway_mode_ipv{family}" for family in (4, 6)}
+TRUSTED = "com.docker.network.bridge.trusted_host_interfaces"
+INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
+SNAT = "com.docker.network.host_ipv4"
+SINGLE = ("host", "null")
+DRIVERS = (*("bridge",) * 8, "macvlan", "macvlan", "ipvlan", "ipvlan", "host", "null")
 USUALLY = 90
 """In percent: how often a command fits the state."""
+
+ENDPOINT_OPTIONS: tuple[dict[str, OptionValue], ...] = (
+    {INTERFACE: "eth1"},
+    {SYSCTLS: "net.ipv4.conf.IFNAME.log_martians=1"},
+    {SYSCTLS: "net.ipv6.conf.IFNAME.disable_ipv6=1"},
+    {ANNOUNCEMENTS: 0},
+)
 
 KINDS = (
     *("create endpoint",) * 3,
     *("join",) * 6,
     *("leave",) * 3,
-    *("create network", "create sandbox", "add alias", "remove alias"),
+    *("create network", "create sandbox", "add alias", "remove alias", "set key", "rename"),
     *("delete endpoint", "delete sandbox", "delete network", "lose sandbox"),
 )
 """What there is to ask for, the more common more than once."""
@@ -109,6 +129,8 @@ class Universe:
     ) -> SimulatedDataplane:
         """Make a simulated dataplane on which every command can be carried out."""
         made = SimulatedDataplane(kernel, faults=faults)
+        if CARD not in made.kernel.own.devices:
+            made.kernel.add_card(CARD)
         made.namespaces.update(self.namespaces)
         return made
 
@@ -149,8 +171,11 @@ class Author:
     def farewell(self) -> list[Command]:
         """Ask for the end of everything in the universe."""
         ids = (identifier, _other_identifier)
+        mine = {make(name) for name in self.universe.networks for make in ids}
+        there = self.views.networks.networks.items()
+        others = [key for key, record in there if key not in mine and record.event.driver not in SINGLE]
         return [
-            *(DeleteNetwork(make(name), force=True) for name in self.universe.networks for make in ids),
+            *(DeleteNetwork(network, force=True) for network in (*sorted(mine), *others)),
             *(DeleteSandbox(make(name), force=True) for name in self.universe.sandboxes for make in ids),
         ]
 
@@ -173,26 +198,52 @@ class Author:
                 self._known(self.universe.endpoints, self.views.endpoints.endpoints), self.choice.chance(50)
             ),
             "delete network": lambda: DeleteNetwork(
-                self._known(self.universe.networks, self.views.networks.networks), self.choice.chance(50)
+                self._known(self.universe.networks if self.choice.chance(95) else SINGLE, self.views.networks.networks),
+                self.choice.chance(50),
             ),
             "delete sandbox": lambda: DeleteSandbox(
                 self._known(self.universe.sandboxes, self.views.sandboxes.sandboxes), self.choice.chance(50)
             ),
             "lose sandbox": self._lose_sandbox,
+            "set key": self._set_key,
+            "rename": lambda: RenameSandbox(
+                self._known(self.universe.sandboxes, self.views.sandboxes.sandboxes),
+                self.choice.pick((*self.universe.sandboxes, "another")),
+            ),
             "blunder": self.blunder,
         }
         return writers[kind]()
 
     def _create_network(self) -> CreateNetwork:
+        driver = self.choice.pick(DRIVERS)
+        if driver in SINGLE:
+            return CreateNetwork(identifier(driver), driver, driver)
         name = self._free(self.universe.networks, self.views.networks.networks)
         pools = self._pools(self.universe.networks.index(name))
-        internal = not self.choice.chance(75)
-        return CreateNetwork(self._identity(name), name, "bridge", pools, internal, self.options())
+        options = self.options() if driver == "bridge" else self._options_of(driver)
+        is_isolated = "isolated" in options.values()
+        internal = is_isolated if self.choice.chance(75) else not is_isolated
+        return CreateNetwork(self._identity(name), name, driver, pools, internal, options)
+
+    def _options_of(self, driver: str) -> dict[str, OptionValue]:
+        """Write options of another driver than the bridge driver."""
+        pick = self.choice.pick
+        parent = pick(("eth0", "eth0", "eth0.10", "eth1", ""))
+        if driver == "macvlan":
+            return {"parent": parent, "macvlan_mode": pick(("bridge", "private", "vepa", "passthru"))}
+        return {"parent": parent, "ipvlan_mode": pick(("l2", "l3", "l3s")), "ipvlan_flag": pick(("bridge", "private"))}
+
+    def _set_key(self) -> SetSandboxKey:
+        known = self.views.sandboxes.sandboxes.values()
+        delegated = {there.event.sandbox for there in known if there.event.kind is SandboxKind.DELEGATED}
+        path = self.choice.pick(tuple(self.universe.namespaces))
+        sandbox = self._known(self.universe.sandboxes, delegated)
+        return SetSandboxKey(sandbox, path, self.universe.namespaces[path])
 
     def _create_sandbox(self) -> CreateSandbox:
         name = self._free(self.universe.sandboxes, self.views.sandboxes.sandboxes)
         managed, attached, delegated = SandboxKind.MANAGED, SandboxKind.ATTACHED, SandboxKind.DELEGATED
-        kind = self.choice.pick((managed, managed, attached, delegated))
+        kind = self.choice.pick((managed, managed, managed, attached, attached, delegated, SandboxKind.HOST))
         if kind is not attached:
             id_of = name if self.choice.chance(USUALLY) else self.choice.pick(self.universe.sandboxes)
             return CreateSandbox(identifier(id_of), name, kind)
@@ -203,7 +254,8 @@ class Author:
         """Write an endpoint whose addresses and ports its network can usually have."""
         views, choice = self.views, self.choice
         name = self._free(self.universe.endpoints, views.endpoints.endpoints)
-        network = NetworkId(self._known(self.universe.networks, views.networks.networks))
+        names = self.universe.networks if choice.chance(95) else SINGLE
+        network = NetworkId(self._known(names, views.networks.networks))
         record = views.network(network)
         fitting: list[tuple[bytes, ...]] = [()]
         is_internal = False
@@ -214,7 +266,11 @@ class Author:
         ports = () if is_internal and choice.chance(USUALLY) else self.ports()
         others = () if choice.chance(50) else (self._alias(),)
         mac = choice.pick((b"", b"", b"", parse_mac("02:42:0a:00:00:07")))
-        return CreateEndpoint(self._identity(name), network, name, wanted, mac, ports, others)
+        options = {} if choice.chance(80) else choice.pick(ENDPOINT_OPTIONS)
+        link_local = () if choice.chance(95) else (parse_address("169.254.0.7"),)
+        return CreateEndpoint(
+            self._identity(name), network, name, wanted, mac, ports, others, options=options, link_local=link_local
+        )
 
     def _join(self) -> JoinEndpoint:
         views, choice = self.views, self.choice
@@ -222,7 +278,15 @@ class Author:
         endpoint = self._known(self.universe.endpoints, free)
         sandbox = self._known(self.universe.sandboxes, views.sandboxes.sandboxes)
         priority = choice.pick((0, 1, 2)) if choice.chance(98) else 1 << 40
-        return JoinEndpoint(endpoint, sandbox, priority, choice.pick(("", "", "", "eth0", "eth1")))
+        interface = choice.pick(("", "", "", "eth0", "eth1"))
+        return JoinEndpoint(endpoint, sandbox, priority, interface, () if choice.chance(90) else self._routes(endpoint))
+
+    def _routes(self, endpoint: EndpointId) -> tuple[StaticRoute, ...]:
+        """Write a route by way of the first address of an endpoint's subnet, or of the link."""
+        record = self.views.endpoint(endpoint)
+        held = record.event.addresses if record is not None else ()
+        gateways = [b"", *(subnet_of(each.address, each.prefix).at(1) for each in held)]
+        return (StaticRoute(parse_subnet(self.choice.pick(("10.99.0.0/16", "fd99::/32"))), self.choice.pick(gateways)),)
 
     def _lose_sandbox(self) -> LoseSandbox:
         known = self.views.sandboxes.sandboxes.values()
@@ -239,22 +303,22 @@ class Author:
             (MASQUERADE, (True, False)),
             (MTU, (0, 1400)),
             (HOST_BINDING, ("192.0.2.1",)),
+            (TRUSTED, ("eth0",)),
+            (INHIBIT, (True,)),
+            (SNAT, ("192.0.2.9",)),
+            *((GATEWAY_MODES[family], ("routed", "nat-unprotected", "isolated")) for family in (4, 6)),
         )
-        return {label: self.choice.pick(values) for label, values in known if not self.choice.chance(60)}
+        return {label: self.choice.pick(values) for label, values in known if not self.choice.chance(70)}
 
     def ports(self) -> tuple[PortRequest, ...]:
         """Write up to two published ports."""
         pick = self.choice.pick
-        addresses = (b"", b"", b"", b"", parse_address("192.0.2.1"), parse_address("2001:db8::1"))
-        return tuple(
-            PortRequest(
-                protocol=pick((6, 17)),
-                port=pick((80, 443)),
-                host_port=pick((0, 0, 8080, 8081)),
-                host_address=pick(addresses),
-            )
-            for _ in range(pick((0, 1, 2)))
-        )
+        addresses = (b"", b"", b"", b"", *map(parse_address, ("192.0.2.1", "2001:db8::1", "127.0.0.1")))
+        ports = []
+        for _ in range(pick((0, 1, 2))):
+            first, last = pick(((0, 0), (0, 0), (8080, 0), (8081, 0), (8080, 8081)))
+            ports.append(PortRequest(pick((6, 17)), pick((80, 443)), first, pick(addresses), last))
+        return tuple(ports)
 
     def _pools(self, number: int) -> tuple[PoolRequest, ...]:
         """Write one block of IPv4, of IPv6 or of each: predefined, or named, some of them tiny, seldom another's."""

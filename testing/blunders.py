@@ -18,8 +18,10 @@ from ..domain.commands import (
     DeleteSandbox,
     JoinEndpoint,
     PoolRequest,
+    SetSandboxKey,
 )
-from ..domain.events import OptionValue
+from ..domain.endpoint_options import SYSCTLS
+from ..domain.events import OptionValue, StaticRoute
 from ..domain.values import (
     EndpointId,
     NetworkId,
@@ -36,7 +38,6 @@ from .desk import identifier
 
 NEW = "blunder"
 LONG = "x" * 5000
-LOOPBACK = parse_address("127.0.0.1")
 ANYWHERE = parse_address("10.77.0.1")
 
 
@@ -73,11 +74,14 @@ def _endpoint(
     mac: bytes = b"",
     ports: tuple[PortRequest, ...] = (),
     labels: dict[str, str] | None = None,
+    options: dict[str, OptionValue] | None = None,
+    link_local: tuple[bytes, ...] = (),
     identity: str = "",
 ) -> Callable[[str, str], Command]:
     def write(in_network: str, _endpoint: str) -> Command:
         made = EndpointId(identity or identifier(NEW))
-        return CreateEndpoint(made, NetworkId(in_network), name, addresses, mac, ports, labels=labels or {})
+        others = {"labels": labels or {}, "options": options or {}, "link_local": link_local}
+        return CreateEndpoint(made, NetworkId(in_network), name, addresses, mac, ports, **others)  # type: ignore[arg-type]
 
     return write
 
@@ -87,8 +91,16 @@ def _sandbox(**fields: object) -> Callable[[str, str], Command]:
     return lambda _network, _endpoint: made
 
 
-def _port(protocol: int = 6, port: int = 80, host_port: int = 0, host_address: bytes = b"") -> PortRequest:
-    return PortRequest(protocol=protocol, port=port, host_port=host_port, host_address=host_address)
+def _port(
+    protocol: int = 6, port: int = 80, host_port: int = 0, host_address: bytes = b"", host_port_end: int = 0
+) -> PortRequest:
+    return PortRequest(protocol, port, host_port, host_address, host_port_end)
+
+
+def _route(destination: str, gateway: bytes = b"") -> Callable[[str, str], Command]:
+    """Join with a route that no endpoint can have."""
+    routes = (StaticRoute(parse_subnet(destination), gateway),)
+    return lambda _network, endpoint: JoinEndpoint(EndpointId(endpoint), SandboxId(identifier("c0")), routes=routes)
 
 
 BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
@@ -121,8 +133,23 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     _option("com.docker.network.bridge.host_binding_ipv4", "localhost"),
     _option("com.docker.network.bridge.name", value=True),
     _option("com.docker.network.bridge.name", "a/b"),
+    _option("com.docker.network.bridge.gateway_mode_ipv4", "bridged"),
+    _option("com.docker.network.bridge.gateway_mode_ipv6", "isolated"),
+    _option("com.docker.network.host_ipv4", "fd77::7"),
+    _option("com.docker.network.container_iface_prefix", "interface-name"),
+    _option("com.docker.network.advertise_addr_nmsgs", 4),
+    _option("com.docker.network.advertise_addr_ms", 99),
+    network(driver="macvlan", options={"macvlan_mode": "l2"}),
+    network(driver="macvlan", options={"parent": "lo"}),
+    network(driver="macvlan", options={"parent": "eth0.5000"}),
+    network(driver="ipvlan", options={"ipvlan_mode": "bridge"}),
+    network(driver="ipvlan", options={"ipvlan_flag": "passthru"}),
+    network(_subnet("10.77.0.0/24"), driver="null"),
     # endpoints
     _endpoint("a b"),
+    _endpoint(options={SYSCTLS: "net.ipv4.ip_forward=1"}),
+    _endpoint(options={SYSCTLS: ",".join(["net.ipv4.conf.IFNAME.log_martians=1"] * 100)}),
+    _endpoint(link_local=(ANYWHERE,)),
     _endpoint(identity="no id"),
     _endpoint(addresses=(b"123",)),
     _endpoint(addresses=(ANYWHERE, ANYWHERE)),
@@ -133,7 +160,8 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     _endpoint(ports=(_port(port=0),)),
     _endpoint(ports=(_port(host_port=70_000),)),
     _endpoint(ports=(_port(host_address=b"123"),)),
-    _endpoint(ports=(_port(host_address=LOOPBACK),)),
+    _endpoint(ports=(_port(host_port=8080, host_port_end=8079),)),
+    _endpoint(ports=tuple(_port(port=80 + number, host_port=50_000, host_port_end=50_001) for number in range(3))),
     _endpoint(ports=(_port(host_port=8080), _port(port=81, host_port=8080))),
     _endpoint(ports=tuple(_port(port=1 + number) for number in range(2000))),
     lambda _network, _endpoint: CreateEndpoint(EndpointId(identifier(NEW)), NetworkId(identifier(NEW)), NEW),
@@ -141,8 +169,20 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     lambda _network, endpoint: JoinEndpoint(EndpointId(endpoint), SandboxId(identifier(NEW))),
     lambda _network, _endpoint: DeleteEndpoint(EndpointId(identifier(NEW))),
     lambda _network, _endpoint: DeleteNetwork(NetworkId(identifier(NEW))),
+    _route("0.0.0.0/0"),
+    _route("10.99.0.0/16", parse_address("198.51.100.1")),
+    _route("fd99::/32"),
+    _route("10.99.0.0/16"),
+    lambda _network, endpoint: JoinEndpoint(
+        EndpointId(endpoint),
+        SandboxId(identifier("c0")),
+        routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2,
+    ),
     # sandboxes
     _sandbox(container=""),
+    _sandbox(kind=SandboxKind.HOST, path="/run/netns/blunder"),
+    lambda _network, _endpoint: SetSandboxKey(SandboxId(identifier("c0")), "run/netns/blunder"),
+    lambda _network, _endpoint: SetSandboxKey(SandboxId(identifier("c1")), "/run/netns/blunder"),
     _sandbox(kind=SandboxKind.ATTACHED, path="run/netns/blunder"),
     _sandbox(kind=SandboxKind.ATTACHED, path="/run/netns/nowhere"),
     _sandbox(hostname="-"),
@@ -162,6 +202,8 @@ BAD_WORDS: tuple[tuple[Callable[[str], object], str], ...] = (
     (parse_port, "[2001:db8::1]:80"),
     (parse_port, "here:80:80"),
     (parse_port, "80-90"),
+    (parse_port, "90-80"),
+    (parse_port, "8080-8089:80-90"),
     (parse_port, "0"),
 )
 """What is read from text, and a text that it refuses."""

@@ -22,7 +22,7 @@ from ..domain.commands import (
 from ..domain.decision import Context, Decision
 from ..domain.errors import Refusal
 from ..domain.events import Event, Origin, Recorded
-from ..domain.facts import EVERYTHING, Capabilities
+from ..domain.facts import EVERYTHING, Capabilities, HostLink
 from ..domain.rules import decide
 from ..domain.values import (
     EndpointId,
@@ -90,10 +90,15 @@ class Desk:
         self.log: list[Recorded[Event]] = []
 
     def decide(
-        self, command: Command, *, capabilities: Capabilities = EVERYTHING, obstacles: Mapping[str, str] | None = None
+        self,
+        command: Command,
+        *,
+        capabilities: Capabilities = EVERYTHING,
+        obstacles: Mapping[str, str] | None = None,
+        links: Mapping[str, HostLink] | None = None,
     ) -> Decision:
         """Decide a command and fold nothing."""
-        return decide(self.views, command, Context(ORIGIN, INSTANCE, capabilities, obstacles or {}))
+        return decide(self.views, command, Context(ORIGIN, INSTANCE, capabilities, obstacles or {}, links))
 
     def do(self, *commands: Command, **facts: Any) -> list[Event]:  # noqa: ANN401 - those of `decide`
         """Decide commands one after the other, and fold their events."""

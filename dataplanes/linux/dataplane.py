@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import Capabilities, NamespaceIdentity
+from ...domain.facts import Capabilities, HostLink, NamespaceIdentity
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Counters, Instance, Observation, Outcome, Place, Plan, Watch
 from . import probe
 from .executor import execute
+from .firewall import BACKENDS, NFTABLES
 from .kernel import Kernel
 from .marks import Marks
 from .namespaces import Stranded, boot_id
@@ -43,13 +44,16 @@ SETTLE_PAUSE_SECONDS = 0.005
 class LinuxDataplane:
     """One instance's part of a host's kernel; see `contract.Dataplane`.
 
-    `namespace` is the path of the network namespace to work in; None is the caller's own.
+    `namespace` is the path of the network namespace to work in; None is the caller's own. `firewall` is the backend
+    that programs what networks and published ports need: `nftables`, `iptables` or `none`.
     """
 
     name: ClassVar[str] = "linux"
     is_volatile: ClassVar[bool] = False
 
-    def __init__(self, instance: Instance, namespace: str | None = None) -> None:
+    def __init__(self, instance: Instance, namespace: str | None = None, *, firewall: str = NFTABLES) -> None:
+        assert firewall in BACKENDS, f"firewall {firewall!r} is none of {BACKENDS}"
+        self.firewall = firewall
         self._marks = Marks(instance)
         self._worker = Worker(namespace)
         self._kernel: Kernel | None = None
@@ -78,6 +82,10 @@ class LinuxDataplane:
     def identify(self, path: str) -> NamespaceIdentity | None:
         """Identify the network namespace at `path`; None when there is none."""
         return self._ask(lambda kernel: probe.identify(kernel, path))
+
+    def links(self, names: Sequence[str]) -> Mapping[str, HostLink]:
+        """Tell which of these interfaces are in the host's namespace, and what they are, whoever made them."""
+        return self._ask(lambda kernel: probe.links(kernel, names)) if names else {}
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in."""
@@ -123,6 +131,18 @@ class LinuxDataplane:
                 run.fail_what_is_left(error)
         return run.outcomes()
 
+    def retire(self, backend: str) -> bool:
+        """Take away what another firewall backend has programmed for this instance; whether there was anything."""
+
+        def work(kernel: Kernel) -> bool:
+            made = kernel.backend(backend)
+            try:
+                return made.remove()
+            finally:
+                made.close()
+
+        return self._ask(work)
+
     def settle(self, timeout_seconds: float) -> bool:
         """Wait until nothing is dying; False when the time is over."""
         deadline = time.monotonic() + timeout_seconds
@@ -152,7 +172,7 @@ class LinuxDataplane:
     def _work(self, job: Callable[[Kernel], T]) -> T:
         def work() -> T:
             if self._kernel is None:
-                self._kernel = Kernel(self._marks, self._worker.home)
+                self._kernel = Kernel(self._marks, self._worker.home, self.firewall)
             return job(self._kernel)
 
         return self._worker.run(work)

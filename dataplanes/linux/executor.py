@@ -16,8 +16,10 @@ from ...domain.objects import (
     Firewall,
     ForwardPolicy,
     KernelObject,
+    LoopbackAccess,
     Masquerade,
     Namespace,
+    OpenPort,
     PortForward,
     Route,
     Sysctl,
@@ -25,8 +27,9 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
+from .firewall_steps import change_elements, make_firewall, remove_firewall, remove_with_firewall
 from .holding import hold_ports, release_ports
-from .hostside import change_elements, make_bridges, make_firewall, remove_bridges, remove_firewall
+from .hostside import make_bridges, remove_bridges
 from .interiors import furnish
 from .kernel import Kernel
 from .namespaces import Stranded, drop
@@ -35,6 +38,8 @@ from .removal import drop_namespaces, park, strip_devices
 from .rooms import Lost, make_room
 from .run import HOST, Run
 from .sysctls import forget_sysctls, make_sysctls
+
+_POLICIES = (ForwardPolicy, Masquerade, LoopbackAccess)
 
 SANDBOXES_AT_ONCE = 128
 """Each is two open descriptors while it is furnished."""
@@ -47,7 +52,7 @@ def execute(kernel: Kernel, run: Run) -> bool:
         is_dying = _remove(run)
         _make_host(run)
         _make_endpoints(run)
-        ports = run.of(PortForward, removing=False)
+        ports = _of(run, PortForward, OpenPort, removing=False)
         with _faults(run, ports):
             hold_ports(run, ports)
             change_elements(run, run.unblocked(ports))
@@ -77,11 +82,10 @@ def _remove(run: Run) -> bool:
     if all(step.verb is not Verb.REMOVE for step in run.steps):
         return False
     firewall = run.of(Firewall, removing=True)
-    elements = _of(run, PortForward, ForwardPolicy, Masquerade, removing=True)
+    elements = _of(run, OpenPort, PortForward, LoopbackAccess, ForwardPolicy, Masquerade, removing=True)
     with _faults(run, elements):
         if firewall:
-            for number in elements:
-                run.end(number, Status.REMOVED)
+            remove_with_firewall(run, elements)
         change_elements(run, [number for number in elements if not run.has_ended(number)])
     release_ports(run, run.of(PortForward, removing=True))
     inside, pairs = _of(run, Address, Route, removing=True), run.of(VethPair, removing=True)
@@ -102,14 +106,14 @@ def _remove(run: Run) -> bool:
 
 def _make_host(run: Run) -> None:
     """Make what networks need in the host's namespace: their rules are there before their first endpoint."""
-    if not _of(run, Sysctl, Firewall, Bridge, ForwardPolicy, Masquerade, removing=False):
+    if not _of(run, Sysctl, Firewall, Bridge, *_POLICIES, removing=False):
         return
     make_sysctls(run, run.of(Sysctl, removing=False))
     bridges = run.of(Bridge, removing=False)
     with _faults(run, bridges):
         make_bridges(run, bridges)
     make_firewall(run, run.of(Firewall, removing=False))  # without the rules of a bridge that turned out not to be ours
-    rules = run.unblocked(_of(run, ForwardPolicy, Masquerade, removing=False))
+    rules = run.unblocked(_of(run, *_POLICIES, removing=False))
     with _faults(run, rules):
         change_elements(run, rules)
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from .firewall import NFTABLES, FirewallBackend, make_backend
+from .firewall.nfnetlink import NETLINK_NETFILTER
 from .marks import Marks
 from .namespaces import Home
 from .netlink import Conversation
-from .nfnetlink import Netfilter
-from .nftables import Nftables, Skeleton
 from .portholder import PortHolder
 from .rtnetlink import NO_AUTOMATIC_IPV6, Link, decode_link, get_link
 
@@ -31,10 +31,9 @@ IPV6_MTU_LEAST = 1280
 class Kernel:
     """The host's side of one instance's dataplane."""
 
-    def __init__(self, marks: Marks, home: Home) -> None:
+    def __init__(self, marks: Marks, home: Home, firewall: str = NFTABLES) -> None:
         self.marks = marks
         self.home = home
-        self.skeleton = Skeleton(marks.table)
         self.ports = PortHolder()
         """The host ports that are published."""
         self.asked_sysctls: set[str] = set()
@@ -42,9 +41,10 @@ class Kernel:
         self.spare: Room | None = None
         """A namespace that was made when nobody waited, for the next sandbox."""
         self._links: Conversation | None = None
-        self._netfilter: Netfilter | None = None
-        self._nftables: Nftables | None = None
+        self._firewall_name = firewall
+        self._firewall: FirewallBackend | None = None
         self._library: IPRoute | None = None
+        self._conntrack: Conversation | None = None
         self._has_ipv6: bool | None = None
 
     @property
@@ -56,18 +56,23 @@ class Kernel:
         return self._links
 
     @property
-    def netfilter(self) -> Netfilter:
-        """The elements of our table."""
-        if self._netfilter is None:
-            self._netfilter = Netfilter(self.marks.table)
-        return self._netfilter
+    def firewall(self) -> FirewallBackend:
+        """The firewall that was chosen."""
+        if self._firewall is None:
+            self._firewall = self.backend(self._firewall_name)
+        return self._firewall
+
+    def backend(self, name: str) -> FirewallBackend:
+        """Make a firewall backend for this instance; the caller closes it."""
+        return make_backend(name, self.marks, self.elsewhere)
 
     @property
-    def nftables(self) -> Nftables:
-        """The nftables library."""
-        if self._nftables is None:
-            self._nftables = Nftables()
-        return self._nftables
+    def conntrack(self) -> Conversation:
+        """The host namespace's connection tracking."""
+        if self._conntrack is None:
+            self._conntrack = Conversation(NETLINK_NETFILTER)
+            self._conntrack.widen()
+        return self._conntrack
 
     @property
     def library(self) -> IPRoute:
@@ -104,10 +109,10 @@ class Kernel:
         if self.spare is not None:
             self.spare.close()
             self.spare = None
-        for held in (self._links, self._netfilter, self._nftables, self._library):
+        for held in (self._links, self._firewall, self._library, self._conntrack):
             if held is not None:
                 held.close()
-        self._links = self._netfilter = self._nftables = self._library = None
+        self._links = self._firewall = self._library = self._conntrack = None
 
 
 def look_up(conversation: Conversation, name: str) -> Link | None:

@@ -41,6 +41,7 @@ class Marks:
         """The link group of host ends and bridges."""
         self.trash = number + 1
         """The link group of what is on its way out."""
+        self.instance = instance
         self.table = f"netledger-{instance}"
         self._endpoint = f"{self.table} endpoint "
         self._network = f"{self.table} network "

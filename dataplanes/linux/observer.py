@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ...domain.objects import Address, Bridge, Firewall, KernelObject, Key, Namespace, Route, Sysctl, VethPair
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
-from .elements import SETS, FirewallElement, objects_of, salvage
 from .kernel import Kernel
+from .localnet import routed
 from .marks import Marks
 from .netlink import Conversation, is_passing
 from .rooms import Lost, open_room
@@ -55,9 +55,10 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     objects += configured
     objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
     try:
-        is_whole, elements = firewall_of(kernel)
-        objects += [Firewall(), *elements] if is_whole else elements
-    except OSError as error:  # no library, so none of ours can be there
+        found = kernel.firewall.observe()
+        objects += [Firewall()] if found.is_whole else []
+        objects += routed(found.objects)
+    except OSError as error:  # nothing to look with, so none of ours can be there
         if is_passing(error):
             raise
 
@@ -74,18 +75,6 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     objects += [pair_of(kernel.marks, host, names, _here(host, here), HOST) for host in unclaimed]
     dying = frozenset(Key(f"veth/{link.name}") for link in links if link.group == kernel.marks.trash)
     return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost))
-
-
-def firewall_of(kernel: Kernel) -> tuple[bool, list[FirewallElement]]:
-    """Read the firewall: what is in it, and whether its skeleton is as we made it and its sets agree with each other.
-
-    What is in one that is not whole counts all the same: making it again keeps it.
-    """
-    found = [element for name in SETS for element in kernel.netfilter.elements(name)]
-    elements = objects_of(found)
-    if elements is None:
-        return False, salvage(found)
-    return kernel.skeleton.is_intact(kernel.nftables, kernel.elsewhere), elements
 
 
 def bridge_of(marks: Marks, link: Link) -> Bridge:

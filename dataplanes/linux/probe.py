@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ...domain.facts import FEATURES, Capabilities, NamespaceIdentity
+from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, HostLink, NamespaceIdentity
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
+from .firewall import NONE, FirewallBackend
 from .kernel import Kernel, look_up
 from .netlink import EXHAUSTED, Conversation, Message, is_passing
-from .nftables import LIBRARY, REMEDY
 from .rooms import Lost, identity_of, open_room
 from .rtnetlink import (
     LOOPBACK_INDEX,
@@ -41,16 +41,23 @@ SOCKETS = {
 }
 
 
+OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
+"""What every firewall backend makes that programs anything."""
+NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
+NOT_YET = tuple(feature for feature in FEATURES if feature not in (*BASIC_FEATURES, *OF_THE_FIREWALL))
+"""What this dataplane does not make yet, whatever the kernel has."""
+
+
 def capabilities(kernel: Kernel) -> Capabilities:
     """Try each thing in a throw-away namespace; raises what may be otherwise the next time."""
-    missing: dict[str, str] = {}
+    missing = dict.fromkeys(NOT_YET, "the Linux dataplane of this netledger does not make it yet")
     try:
         kernel.elsewhere(lambda: _try_everything(kernel, missing))
     except OSError as error:
         if is_passing(error):
             raise
         return nothing(error)
-    return Capabilities(missing)
+    return Capabilities(missing, omits_firewall=kernel.firewall.name == NONE)
 
 
 def nothing(error: OSError) -> Capabilities:
@@ -81,6 +88,12 @@ def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
     return held
 
 
+def links(kernel: Kernel, names: Sequence[str]) -> Mapping[str, HostLink]:
+    """Tell which of these interfaces are in the host's namespace, and what they are."""
+    found = ((name, kernel.link(name)) for name in dict.fromkeys(names))
+    return {name: HostLink(link.kind, kernel.marks.owns(link)) for name, link in found if link is not None}
+
+
 def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
     conversation = Conversation()
     try:
@@ -93,7 +106,9 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
         conversation.close()
     if not Path("/proc/thread-self/net/if_inet6").exists():
         missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
-    _try(missing, "nftables", kernel.skeleton.learn)
+    if kernel.firewall.name == NONE:
+        missing.update(dict.fromkeys(("published ports", "internal networks", *OF_THE_FIREWALL), NO_FIREWALL))
+    _try_firewall(kernel.firewall, missing)
 
 
 def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
@@ -116,18 +131,16 @@ def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
     ask("port isolation", set_link(name="veth0", attributes=port_isolation(isolated=True)), "Linux 4.18 has it")
 
 
-def _try(missing: dict[str, str], feature: str, work: Callable[[], None]) -> None:
+def _try_firewall(firewall: FirewallBackend, missing: dict[str, str]) -> None:
     try:
-        work()
+        firewall.try_out()
     except OSError as error:
         if is_passing(error):
             raise
-        if error.errno is None:  # the dynamic linker's
-            missing[feature] = f"{LIBRARY} cannot be loaded; {REMEDY}"
+        if error.errno is None:  # a library that is not there; it says so
+            missing["firewall"] = f"{firewall.name}: {error}"
         else:
-            missing[feature] = (
-                f"{error.strerror}; it takes nf_tables with NAT, masquerade, fib and maps (modprobe nft_nat)"
-            )
+            missing["firewall"] = f"{firewall.name}: {error.strerror}; {firewall.needs}"
 
 
 def _holder_of_device(kernel: Kernel, name: str) -> str:

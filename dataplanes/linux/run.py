@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 
 from ...domain.errors import DataplaneFault
-from ...domain.objects import Address, Bridge, KernelObject, Key, Namespace, PortForward, Route, VethPair
+from ...domain.objects import Address, Bridge, KernelObject, Key, Namespace, OpenPort, PortForward, Route, VethPair
 from ...domain.values import SandboxId
 from ..contract import Outcome, Plan, Status, Step, Verb
 from .kernel import Kernel
@@ -113,7 +113,7 @@ class Run:
                 return self._broken_sandboxes.get(thing.sandbox) or self._broken_devices.get(
                     (thing.sandbox, thing.device)
                 )
-            case PortForward():
+            case PortForward() | OpenPort():
                 return self._broken_addresses.get(thing.address)
             case _:
                 bridge = getattr(thing, "bridge", None)

@@ -22,6 +22,14 @@ def read_sysctl(name: str) -> str:
     return _path(name).read_text(encoding="ascii").strip()
 
 
+def write_sysctl(name: str, value: str) -> bool:
+    """Write a setting unless it is so; whether it was not."""
+    if read_sysctl(name) == value:
+        return False
+    _path(name).write_text(f"{value}\n", encoding="ascii")
+    return True
+
+
 def make_sysctls(run: Run, numbers: Iterable[int]) -> None:
     """Write the settings that are not yet so."""
     for number in numbers:
@@ -30,10 +38,10 @@ def make_sysctls(run: Run, numbers: Iterable[int]) -> None:
         try:
             if wanted.sandbox == HOST:
                 run.kernel.asked_sysctls.add(wanted.name)
-                written = _write(wanted)
+                written = write_sysctl(wanted.name, wanted.value)
             else:
                 with run.kernel.home.visit(run.room(wanted.sandbox).descriptor):
-                    written = _write(wanted)
+                    written = write_sysctl(wanted.name, wanted.value)
         except Lost as lost:
             run.fail(number, str(lost))
         except OSError as error:
@@ -49,13 +57,6 @@ def forget_sysctls(run: Run, numbers: Iterable[int]) -> None:
         assert isinstance(wanted, Sysctl)
         run.kernel.asked_sysctls.discard(wanted.name)
         run.end(number, Status.REMOVED)
-
-
-def _write(wanted: Sysctl) -> bool:
-    if read_sysctl(wanted.name) == wanted.value:
-        return False
-    _path(wanted.name).write_text(f"{wanted.value}\n", encoding="ascii")
-    return True
 
 
 def _path(name: str) -> Path:

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..contract import Noticed
+from .firewall.nfnetlink import NETLINK_NETFILTER
 from .marks import Marks
 from .netlink import HEADER, SOL_NETLINK, Conversation, attributes_of, own_ports, text_of
-from .nfnetlink import NETLINK_NETFILTER
 from .rtnetlink import (
     RTM_DELADDR,
     RTM_DELLINK,

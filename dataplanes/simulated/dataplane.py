@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import EVERYTHING, Capabilities, NamespaceIdentity
+from ...domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity
 from ...domain.objects import (
     HOST_NAMESPACE,
     Bridge,
@@ -26,6 +26,10 @@ from ...domain.objects import (
 from ...domain.values import SandboxId, SandboxKind
 from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .kernel import KernelError, SimulatedKernel
+from .model import Device, Ethernet, Loopback
+
+CARD = "eth0"
+"""The network card that a new simulated host has."""
 
 WATCH_PAUSE_SECONDS = 0.005
 
@@ -41,6 +45,8 @@ class SimulatedDataplane:
     def __init__(self, kernel: SimulatedKernel | None = None, *, faults: FaultPlan | None = None) -> None:
         self.kernel = kernel or SimulatedKernel()
         self.is_volatile = kernel is None
+        if kernel is None:
+            self.kernel.add_card(CARD)
         self.namespaces: dict[str, NamespaceIdentity] = {}
         """Namespaces that others made, by path."""
         self.obstacles: dict[Claim, str] = {}
@@ -59,6 +65,11 @@ class SimulatedDataplane:
         found = {claim: self.obstacles[claim] for claim in claims if claim in self.obstacles}
         devices = self.kernel.foreign_devices
         return found | {claim: devices[claim.device] for claim in claims if claim.device in devices}
+
+    def links(self, names: Sequence[str]) -> Mapping[str, HostLink]:
+        """Tell which of these interfaces are in the simulated host's namespace."""
+        there = self.kernel.own.devices
+        return {name: HostLink(_kind(there[name]), there[name].mark is not None) for name in names if name in there}
 
     def boot_id(self) -> str:
         """Name the boot that the simulated host runs in."""
@@ -178,6 +189,11 @@ class SimulatedWatch:
 
     def close(self) -> None:
         """Stop listening."""
+
+
+def _kind(device: Device) -> str:
+    """Name an interface's kind as the kernel does (IFLA_INFO_KIND); a card has none."""
+    return "" if type(device) in {Device, Ethernet, Loopback} else type(device).__name__.lower().removesuffix("device")
 
 
 def _offers(made: KernelObject) -> tuple[Ground, ...]:

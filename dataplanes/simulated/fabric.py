@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from ...domain.values import SandboxId, parse_address, parse_subnet
 from .forwarding import Journey, Machines
 from .kernel import SimulatedKernel
-from .model import Ethernet, NetworkNamespace, Segment
+from .model import Ethernet, Ipvlan, NetworkNamespace, Segment, Vlan
 from .packets import ECHO, ICMP, ICMPV6, TCP, UDP, Packet, Reach, Spot, Verdict
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": 132, "icmp": ICMP}
@@ -67,16 +67,13 @@ class Fabric:
             message = f"there is a host {kernel.host!r} already"
             raise ValueError(message)
         number = len(self.hosts) + 1
-        card = Ethernet(
-            CARD,
-            kernel.own,
-            next(kernel.own.indices),
-            b"\x06\x00" + number.to_bytes(4),
-            addresses=dict.fromkeys(sorted(addresses, key=lambda there: (len(there[0]), there)), False),
-            description="a network card",
-            segment=self.underlay,
-        )
-        kernel.plug(card)
+        there = kernel.own.devices.get(CARD)
+        card = there if isinstance(there, Ethernet) and there.segment is None else kernel.add_card(CARD)
+        card.mac, card.segment = b"\x06\x00" + number.to_bytes(4), self.underlay
+        card.addresses = dict.fromkeys(sorted(addresses, key=lambda there: (len(there[0]), there)), False)
+        for child in card.children:
+            child.mac = card.mac if isinstance(child, Ipvlan | Vlan) else child.mac
+        kernel.epoch += 1
         self.underlay.devices[(kernel.host, CARD)] = card
         self.hosts[kernel.host] = self._machines.kernels[kernel.host] = kernel
 

@@ -1,12 +1,30 @@
 """Network drivers: one module each. `DRIVERS` has them by the name that users give."""
 
+from collections.abc import Iterable
+
 from ..errors import LedgerNewer
-from .bridge import BridgeDriver, lower_host
-from .driver import NetworkDriver
+from ..events import NetworkCreated
+from ..objects import KernelObject, Key
+from .bridge import BridgeDriver
+from .driver import NetworkDriver, NetworkTraits
+from .ipvlan import IpvlanDriver
+from .macvlan import MacvlanDriver
+from .special import SpecialDriver
 
-DRIVERS: dict[str, NetworkDriver] = {BridgeDriver.name: BridgeDriver()}
+DRIVERS: dict[str, NetworkDriver] = {
+    driver.name: driver
+    for driver in (BridgeDriver(), SpecialDriver("host"), SpecialDriver("null"), MacvlanDriver(), IpvlanDriver())
+}
 
-__all__ = ["DRIVERS", "BridgeDriver", "NetworkDriver", "driver_of", "lower_host"]
+__all__ = [
+    "DRIVERS",
+    "BridgeDriver",
+    "NetworkDriver",
+    "NetworkTraits",
+    "driver_of",
+    "lower_host",
+    "traits_of",
+]
 
 
 def driver_of(name: str) -> NetworkDriver:
@@ -18,3 +36,19 @@ def driver_of(name: str) -> NetworkDriver:
             "use the netledger that wrote it, or a newer one"
         )
     return driver
+
+
+def traits_of(network: NetworkCreated) -> NetworkTraits:
+    """Tell what a network is like."""
+    return driver_of(network.driver).traits(network.options)
+
+
+def lower_host(networks: Iterable[NetworkCreated]) -> list[KernelObject]:
+    """List what all networks of a host need of it as a whole."""
+    by_driver: dict[str, list[NetworkCreated]] = {}
+    for network in networks:
+        by_driver.setdefault(network.driver, []).append(network)
+    objects: dict[Key, KernelObject] = {}
+    for name, theirs in sorted(by_driver.items()):
+        objects.update((made.key, made) for made in driver_of(name).lower_host(theirs))
+    return list(objects.values())

@@ -7,13 +7,16 @@ probed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ...domain.errors import NetledgerError
 from . import machine
 from .exits import DONE, UNAVAILABLE, exit_of, lacks_permission
 from .options import HERE, THIS_HOST, Host, Log
 from .printing import clean, console, document
+
+if TYPE_CHECKING:
+    from ...engine.firewalls import FirewallChoice
 
 OK, NOTE, MISSING = "ok", "note", "missing"
 STYLES = {OK: "green", NOTE: "yellow", MISSING: "bold red"}
@@ -42,7 +45,7 @@ def doctor(*, log: Log = HERE, host: Host = THIS_HOST) -> int:
 
     Status 9 when something is missing that netledger needs.
     """
-    checks: tuple[Check, ...] = (_machine, _state, _features, _limits, _settings)
+    checks: tuple[Check, ...] = (_machine, _state, _features, _firewalls, _limits, _settings)
     findings = [finding for check in checks for finding in check(log, host)]
     needed = [finding for finding in findings if finding.state == MISSING]
     if log.json:
@@ -100,7 +103,7 @@ def _state(log: Log, _: Host) -> Iterator[Finding]:
         yield Finding("state", exit_of(error).kind, MISSING, str(error))
 
 
-def _features(__: Log, host: Host) -> Iterator[Finding]:
+def _features(log: Log, host: Host) -> Iterator[Finding]:
     if host.dataplane_name != "linux":
         return
     from ...dataplanes.contract import Instance
@@ -111,7 +114,8 @@ def _features(__: Log, host: Host) -> Iterator[Finding]:
 
     needed = {NAMESPACE_FEATURE, *(need for driver in DRIVERS.values() for need in driver.needs)}
     try:
-        dataplane = LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path)
+        chosen = _chosen_firewall(log, host).backend
+        dataplane = LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path, firewall=chosen)
         try:
             missing = dataplane.capabilities().missing
         finally:
@@ -122,8 +126,42 @@ def _features(__: Log, host: Host) -> Iterator[Finding]:
         why = missing.get(feature)
         state = OK if why is None else MISSING if feature in needed else NOTE
         reason, _, remedy = (why or "").partition("; ")
-        found = reason or (machine.loaded_library("libnftables") if feature == "nftables" else None) or "works"
-        yield Finding("kernel", feature, state, found, remedy)
+        yield Finding("kernel", feature, state, reason or "works", remedy)
+
+
+def _firewalls(log: Log, host: Host) -> Iterator[Finding]:
+    """Tell which firewall is chosen and why, and what the others lack."""
+    from ...engine.firewalls import FIREWALLS
+    from ...engine.opening import firewall_lacks
+
+    if host.dataplane_name != "linux":
+        return
+    try:
+        choice = _chosen_firewall(log, host)
+    except NetledgerError as error:
+        yield Finding("firewall", "chosen", MISSING, str(error))
+        return
+    yield Finding("firewall", "chosen", OK, f"{choice.backend} ({choice.why})")
+    for name in choice.retiring:
+        yield Finding("firewall", "until now", NOTE, name, "the next change takes its rules away")
+    for name in FIREWALLS:
+        try:
+            why = firewall_lacks(name, host.namespace_path)
+        except Exception as error:  # noqa: BLE001  # whatever ails the machine is what is to be told
+            why = str(error)
+        reason, _, remedy = (why or "").partition("; ")
+        found = reason or (machine.loaded_library("libnftables") if name == "nftables" else None) or "works"
+        yield Finding("firewall", name, OK if why is None else NOTE, found, remedy)
+
+
+def _chosen_firewall(log: Log, host: Host) -> FirewallChoice:
+    from ...engine.firewalls import check_asked, choose_firewall, read_choice
+    from ...engine.opening import firewall_lacks
+    from ...ledger.state import FIREWALL_NAME, LEDGER_NAME
+
+    check_asked(host.firewall_name, host.dataplane_name)
+    recorded = read_choice(log.directory / FIREWALL_NAME, is_older=(log.directory / LEDGER_NAME).exists())
+    return choose_firewall(recorded, host.firewall_name, lambda name: firewall_lacks(name, host.namespace_path))
 
 
 def _limits(_: Log, host: Host) -> Iterator[Finding]:

@@ -37,9 +37,19 @@ def create(  # noqa: PLR0913  # a parameter for each option
     mac: Annotated[str, Parameter(help="Its MAC address. Else one is made.")] = "",
     publish: Annotated[
         tuple[str, ...],
-        Parameter(name=("--publish", "-p"), help="A port, [HOST_ADDRESS:][HOST_PORT:]PORT[/tcp|udp|sctp]; repeatable."),
+        Parameter(
+            name=("--publish", "-p"),
+            help="A port or a range, [HOST_ADDRESS:][HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; repeatable.",
+        ),
     ] = (),
     alias: Annotated[tuple[str, ...], Parameter(help="Another name in the network; repeatable.")] = (),
+    opt: Annotated[
+        tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of it, KEY=VALUE; repeatable.")
+    ] = (),
+    sysctl: Annotated[
+        tuple[str, ...], Parameter(help="A setting of its interface, net.ipv4.conf.IFNAME.NAME=VALUE; repeatable.")
+    ] = (),
+    link_local: Annotated[tuple[str, ...], Parameter(help="A link-local address that it gets, too; repeatable.")] = (),
     label: Labels = (),
     id: Annotated[str | None, Parameter(help="Its id, 64 hex digits. Else a random one.")] = None,  # noqa: A002  # the option's name
     log: Log = HERE,
@@ -48,7 +58,7 @@ def create(  # noqa: PLR0913  # a parameter for each option
     request: Request = None,
 ) -> int:
     """Create an endpoint NAME in NETWORK and print its id."""
-    labels = pairs("--label", label)
+    options, labels = pairs("--opt", opt), pairs("--label", label)
     with changing(log, host, author) as controller:
         endpoint = controller.network(network).create_endpoint(
             name,
@@ -57,6 +67,9 @@ def create(  # noqa: PLR0913  # a parameter for each option
             ports=publish,
             aliases=alias,
             labels=labels,
+            options=dict(options),
+            sysctls=sysctl,
+            link_local=link_local,
             id=id,
             reason=author.reason,
             request=request,
@@ -95,13 +108,19 @@ def rm(
 
 
 @app.command
-def join(
+def join(  # noqa: PLR0913  # a parameter for each option
     endpoint: str,
     sandbox: str,
     /,
     *,
-    priority: Annotated[int, Parameter(help="The endpoint with the highest one is the way out. Else 0.")] = 0,
+    priority: Annotated[
+        int,
+        Parameter(
+            name=("--priority", "--gw-priority"), help="The endpoint with the highest one is the way out. Else 0."
+        ),
+    ] = 0,
     interface: Annotated[str, Parameter(help="The interface's name in the sandbox. Else eth0, eth1, ...")] = "",
+    route: Annotated[tuple[str, ...], Parameter(help="A route by its interface, SUBNET[=GATEWAY]; repeatable.")] = (),
     log: Log = HERE,
     host: Host = THIS_HOST,
     author: Author = THIS_USER,
@@ -109,10 +128,12 @@ def join(
 ) -> int:
     """Put ENDPOINT into SANDBOX; prints nothing, or with --json the endpoint."""
     from ...domain.commands import JoinEndpoint
+    from ...engine.model import parse_route
 
     with changing(log, host, author) as controller:
         joining = controller.endpoint(endpoint)
-        command = JoinEndpoint(joining.id, controller.sandbox(sandbox).id, priority, interface)
+        routes = tuple(map(parse_route, route))
+        command = JoinEndpoint(joining.id, controller.sandbox(sandbox).id, priority, interface, routes)
         return _change(controller, joining, command, log, author, request)
 
 

@@ -1,4 +1,4 @@
-"""`netledger sandbox`: create, rm, ls, inspect, stats.
+"""`netledger sandbox`: create, setkey, rename, rm, ls, inspect, stats.
 
 Must not know: how a namespace is made or entered.
 """
@@ -13,7 +13,7 @@ from .exits import DONE
 from .options import HERE, THIS_HOST, THIS_USER, Author, Force, Host, Labels, Log, Quiet, Request, pairs
 from .printing import ID_SHOWN, as_builtins, document, fields, shown, table
 from .removing import remove
-from .session import changing, looking, reading
+from .session import carry_out, changing, looking, reading, status_of
 
 app = App(name="sandbox", help="Sandboxes: the network namespaces of containers, which endpoints join.")
 
@@ -27,7 +27,7 @@ def create(  # noqa: PLR0913  # a parameter for each option
         str,
         Parameter(
             help="managed: we make its namespace; attached: it is the one at --path; delegated: a runtime moves "
-            "interfaces into one of its own. Else managed."
+            "interfaces into one of its own; host: it is the host's own namespace. Else managed."
         ),
     ] = "managed",
     path: Annotated[str, Parameter(help="The path of its namespace, like /run/netns/NAME.")] = "",
@@ -59,6 +59,44 @@ def create(  # noqa: PLR0913  # a parameter for each option
         else:
             print(sandbox.id)
     return DONE.status
+
+
+@app.command
+def setkey(
+    sandbox: str,
+    path: str,
+    /,
+    *,
+    log: Log = HERE,
+    host: Host = THIS_HOST,
+    author: Author = THIS_USER,
+    request: Request = None,
+) -> int:
+    """Hand over the namespace of a delegated SANDBOX, at PATH: its interfaces are configured in it from then on."""
+    from ...domain.commands import SetSandboxKey
+
+    with changing(log, host, author) as controller:
+        command = SetSandboxKey(controller.sandbox(sandbox).id, path)
+        return status_of(carry_out(controller, [command], log, author, request))
+
+
+@app.command
+def rename(
+    sandbox: str,
+    container: str,
+    /,
+    *,
+    log: Log = HERE,
+    host: Host = THIS_HOST,
+    author: Author = THIS_USER,
+    request: Request = None,
+) -> int:
+    """Give the container of SANDBOX another name."""
+    from ...domain.commands import RenameSandbox
+
+    with changing(log, host, author) as controller:
+        command = RenameSandbox(controller.sandbox(sandbox).id, container)
+        return status_of(carry_out(controller, [command], log, author, request))
 
 
 @app.command

@@ -52,7 +52,11 @@ def looking(log: Log, host: Host) -> Iterator[Controller]:
 
     namespace = host.namespace_path
     with Controller.open(
-        log.directory, dataplane=host.dataplane_name, namespace=namespace, read_only=True
+        log.directory,
+        dataplane=host.dataplane_name,
+        namespace=namespace,
+        read_only=True,
+        firewall=host.firewall_name,
     ) as controller:
         yield controller
         _check_whole(controller.ledger)
@@ -72,6 +76,7 @@ def changing(log: Log, host: Host, author: Author, *, hold_ports: bool = False) 
             log.directory,
             dataplane=host.dataplane_name,
             namespace=host.namespace_path,
+            firewall=host.firewall_name,
             actor=author.actor,
             wait_seconds=author.wait,
             hold_ports=hold_ports,
@@ -94,6 +99,7 @@ def mending(log: Log, host: Host, author: Author) -> Iterator[Controller]:
             log.directory,
             dataplane=host.dataplane_name,
             namespace=host.namespace_path,
+            firewall=host.firewall_name,
             actor=author.actor,
             wait_seconds=author.wait,
             recover=False,

@@ -73,10 +73,12 @@ class Macs(Checker):
         self._held = Held("MAC address")
 
     def endpoint_created(self, event: ev.EndpointCreated) -> None:
-        self._held.take((event.network, event.mac), event.endpoint)
+        if event.mac:
+            self._held.take((event.network, event.mac), event.endpoint)
 
     def endpoint_deleted(self, event: ev.EndpointDeleted) -> None:
-        self._held.give((event.network, event.mac), event.endpoint)
+        if event.mac:
+            self._held.give((event.network, event.mac), event.endpoint)
 
 
 class Names(Checker):
@@ -114,6 +116,10 @@ class Names(Checker):
 
     sandbox_lost = sandbox_deleted
 
+    def sandbox_renamed(self, event: ev.SandboxRenamed) -> None:
+        self._held.give(("container", event.host, event.before), event.sandbox)
+        self._held.take(("container", event.host, event.container), event.sandbox)
+
     def alias_added(self, event: ev.AliasAdded) -> None:
         self._aliases.take((event.endpoint, event.alias), event.endpoint)
 
@@ -125,21 +131,43 @@ class Interfaces(Checker):
     """Interfaces of a host and of its sandboxes."""
 
     name = "interfaces"
-    invariant = "An interface name is held once on a host and once in a sandbox; a bridge has 1,023 ports at most."
+    invariant = (
+        "An interface name is held once on a host and once in a sandbox; a bridge has 1,023 ports at most; "
+        "a parent carries what it has room for, and a host one network of drivers that have one."
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self._host = Held("interface")
         self._inside = Held("interface")
         self._ports: dict[str, int] = {}
+        self._drivers: dict[str, str] = {}
+        self._standing: dict[tuple[str, str], dict[str, ev.NetworkCreated]] = {}
 
     def network_created(self, event: ev.NetworkCreated) -> None:
-        self._host.take((event.host, event.device), event.network)
+        self._drivers[event.network] = event.driver
+        self._stand(event)
+        if event.device:
+            self._host.take((event.host, event.device), event.network)
+
+    def _stand(self, event: ev.NetworkCreated) -> None:
+        """Check that what it stands on has room for it."""
+        for used in event.uses:
+            others = self._standing.setdefault((event.host, used), {})
+            for other in others.values():
+                is_shared = used.startswith("parent:") and other.driver == event.driver
+                require(is_shared and not _is_alone(event) and not _is_alone(other), f"{used} has {other.name} on it")
+            others[event.network] = event
 
     def network_deleted(self, event: ev.NetworkDeleted) -> None:
-        self._host.give((event.host, event.device), event.network)
+        for standing in self._standing.values():
+            standing.pop(event.network, None)
+        if event.device:
+            self._host.give((event.host, event.device), event.network)
 
     def endpoint_created(self, event: ev.EndpointCreated) -> None:
+        if self._drivers[event.network] != "bridge":
+            return
         self._ports[event.network] = self._ports.get(event.network, 0) + 1
         require(self._ports[event.network] <= 1023, "its network has more endpoints than a bridge has ports")
 
@@ -147,11 +175,13 @@ class Interfaces(Checker):
         self._ports[event.network] = self._ports.get(event.network, 0) - 1
 
     def endpoint_joined(self, event: ev.EndpointJoined) -> None:
-        self._host.take((event.host, event.device), event.endpoint)
-        self._inside.take((event.sandbox, event.interface), event.endpoint)
+        if event.device:
+            self._host.take((event.host, event.device), event.endpoint)
+            self._inside.take((event.sandbox, event.interface), event.endpoint)
 
     def endpoint_left(self, event: ev.EndpointLeft | ev.EndpointAbandoned) -> None:
-        self._host.give((event.host, event.device), event.endpoint)
+        if event.device:
+            self._host.give((event.host, event.device), event.endpoint)
         for key in self._inside.of(event.endpoint):
             self._inside.give(key, event.endpoint)
 
@@ -180,6 +210,11 @@ class Ports(Checker):
         mine = [port for port in same if (port.endpoint, port.host_address) == (event.endpoint, event.host_address)]
         require(len(mine) == 1, "the endpoint has not bound it")
         same.remove(mine[0])
+
+
+def _is_alone(event: ev.NetworkCreated) -> bool:
+    """Whether a network leaves no room for another on its parent."""
+    return event.driver == "ipvlan" or event.options.get("macvlan_mode") == "passthru"
 
 
 def _block(subnet: Any) -> Block:  # noqa: ANN401  # read by its fields alone

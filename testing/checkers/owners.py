@@ -71,7 +71,7 @@ class Owners(Checker):
         require(event.network not in self._networks, "it is there already")
         for pool in event.pools:
             holder = self._addresses.get((pool.pool, pool.gateway))
-            require(holder == ("network", event.network), "it does not hold its gateway")
+            require(not pool.gateway or holder == ("network", event.network), "it does not hold its gateway")
         self._networks[event.network] = event
 
     def network_deleted(self, event: ev.NetworkDeleted) -> None:
@@ -85,8 +85,8 @@ class Owners(Checker):
         network = self._networks.get(event.network)
         require(network, "its network is not there")
         assert network is not None, "required above"
-        families = sorted(pool.subnet.family for pool in network.pools)
-        require(sorted(_family(held.address) for held in event.addresses) == families, "it lacks a family")
+        families = {pool.subnet.family for pool in network.pools} - ({6} if _is_without_ipv6(event) else set())
+        require(sorted(_family(held.address) for held in event.addresses) == sorted(families), "it lacks a family")
         for held in event.addresses:
             holder = self._addresses.get((held.pool, held.address))
             require(holder == ("endpoint", event.endpoint), "it does not hold its address")
@@ -106,6 +106,14 @@ class Owners(Checker):
         del self._sandboxes[event.sandbox]
 
     sandbox_lost = sandbox_deleted
+
+    def sandbox_key_set(self, event: ev.SandboxKeySet) -> None:
+        require(event.sandbox in self._sandboxes, "it is not there")
+        require(self._sandboxes[event.sandbox] is None, "its namespace is known")
+        require(event.identity not in self._sandboxes.values(), "another sandbox is in that namespace")
+        inside = {joined.endpoint for joined in self._joined.values() if joined.sandbox == event.sandbox}
+        require(set(event.endpoints) == inside, "other endpoints are in it")
+        self._sandboxes[event.sandbox] = event.identity
 
     def endpoint_joined(self, event: ev.EndpointJoined) -> None:
         endpoint = self._endpoints.get(event.endpoint)
@@ -129,6 +137,10 @@ class Owners(Checker):
 
     def port_bound(self, event: ev.PortBound) -> None:
         require(("endpoint", event.endpoint) in self._addresses.values(), "the endpoint is not there")
+
+    def port_opened(self, event: ev.PortOpened) -> None:
+        held = {address for (_, address), owner in self._addresses.items() if owner == ("endpoint", event.endpoint)}
+        require(event.address in held, "the address is not the endpoint's")
 
 
 class Leftovers(Checker):
@@ -186,6 +198,12 @@ class Leftovers(Checker):
     def port_released(self, event: ev.PortReleased) -> None:
         self._drop(("endpoint", event.endpoint), ("a port", (event.protocol, event.host_address, event.host_port)))
 
+    def port_opened(self, event: ev.PortOpened) -> None:
+        self._add(("endpoint", event.endpoint), ("an open port", (event.protocol, event.address, event.port)))
+
+    def port_closed(self, event: ev.PortClosed) -> None:
+        self._drop(("endpoint", event.endpoint), ("an open port", (event.protocol, event.address, event.port)))
+
     def network_deleted(self, event: ev.NetworkDeleted) -> None:
         self._check("network", event.network)
 
@@ -214,6 +232,10 @@ class Gateways(Checker):
         self._gateways: dict[tuple[str, int], str] = {}
         self._published: set[tuple[str, int]] = set()
         self._ports: dict[tuple[str, int], int] = {}
+        self._endpoints: dict[str, ev.EndpointCreated] = {}
+
+    def endpoint_created(self, event: ev.EndpointCreated) -> None:
+        self._endpoints[event.endpoint] = event
 
     def network_created(self, event: ev.NetworkCreated) -> None:
         self._networks[event.network] = event
@@ -232,7 +254,7 @@ class Gateways(Checker):
         joined = self._joined.get(event.endpoint)
         require(joined is not None and joined.sandbox == event.sandbox, "it is not in the sandbox")
         assert joined is not None, "required above"
-        require(self._leads_out(joined.network, event.family), "its network does not lead out")
+        require(self._leads_out(joined, event.family), "its network does not lead out")
         self._gateways[event.sandbox, event.family] = event.endpoint
 
     def port_bound(self, event: ev.PortBound) -> None:
@@ -257,7 +279,7 @@ class Gateways(Checker):
         ways: dict[tuple[str, int], set[str]] = {}
         for joined in self._joined.values():
             for family in (4, 6):
-                if self._leads_out(joined.network, family):
+                if self._leads_out(joined, family):
                     ways.setdefault((joined.sandbox, family), set()).add(joined.endpoint)
         for (sandbox, family), ends in ways.items():
             require(self._gateways.get((sandbox, family)) in ends, f"sandbox {sandbox[:12]} has no IPv{family} way out")
@@ -270,9 +292,17 @@ class Gateways(Checker):
             is_way_out = self._gateways.get((sandbox, family)) == endpoint
             require(is_way_out, f"endpoint {endpoint[:12]} publishes and is no way out")
 
-    def _leads_out(self, network: str, family: int) -> bool:
-        created = self._networks[network]
-        return not created.internal and family in {pool.subnet.family for pool in created.pools}
+    def _leads_out(self, joined: ev.EndpointJoined, family: int) -> bool:
+        """By a gateway in the subnet of its address; by itself where the mode is one of ipvlan's layer 3."""
+        created = self._networks[joined.network]
+        mine = {held.pool for held in self._endpoints[joined.endpoint].addresses if _family(held.address) == family}
+        is_routed = created.driver == "ipvlan" and created.options["ipvlan_mode"] != "l2"
+        ways = {pool.pool for pool in created.pools if pool.gateway or is_routed}
+        return not created.internal and bool(mine & ways)
+
+
+def _is_without_ipv6(event: ev.EndpointCreated) -> bool:
+    return "disable_ipv6=1" in str(event.options.get("com.docker.network.endpoint.sysctls", ""))
 
 
 def _family(address: bytes) -> int:

@@ -22,9 +22,9 @@ from typing import ClassVar
 
 import pytest
 
-from ...dataplanes.simulated import SimulatedDataplane
+from ...dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from ...domain.commands import Command, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint
-from ...domain.drivers import DRIVERS, NetworkDriver
+from ...domain.drivers import DRIVERS, NetworkDriver, driver_of
 from ...domain.errors import Invalid, Refusal
 from ...domain.events import OptionValue
 from ...domain.facts import FEATURES
@@ -64,6 +64,8 @@ class NetworkDriverContract:
     pools: ClassVar[Sequence[str]] = ("10.5.0.0/24", "fd05::/64")
     """The address pools of a network, one of each family that the driver takes."""
     other_pools: ClassVar[Sequence[str]] = ("10.6.0.0/24", "fd06::/64")
+    parents: ClassVar[Sequence[str]] = ()
+    """The interfaces of the host that networks with these options stand on; the simulated host gets them."""
     ports: ClassVar[Sequence[str]] = ("18080:80", "18081:81/udp")
     """What an endpoint publishes; none for a driver that publishes nothing."""
 
@@ -123,10 +125,10 @@ class NetworkDriverContract:
     def test_every_object_has_a_key_of_its_own(self, driver: NetworkDriver) -> None:
         """No two objects of a host have the same key, whichever entity calls for them."""
         for desk in self._worlds(driver):
-            counts = Counter(made.key for made in _lowered(driver, desk))
+            counts = Counter(made.key for made in _lowered(desk))
             twice = [str(key) for key, count in counts.items() if count > 1]
             assert not twice, f"each object has one key and one owner, these are called for twice: {twice}"
-            assert all(type(made) in MAKING_ORDER for made in _lowered(driver, desk)), "objects are of the known kinds"
+            assert all(type(made) in MAKING_ORDER for made in _lowered(desk)), "objects are of the known kinds"
 
     def test_what_it_stands_on_is_there(self, driver: NetworkDriver) -> None:
         """Whatever an object cannot be without is called for, too."""
@@ -135,6 +137,7 @@ class NetworkDriverContract:
             ground = {ground for made in wanted.values() for ground in offers(made)}
             bridges = {made.name for made in wanted.values() if isinstance(made, Bridge)}
             ground |= {(HOST_NAMESPACE, ""), *((HOST_NAMESPACE, name) for name in bridges)}
+            ground |= {(HOST_NAMESPACE, name) for name in self.parents}
             for made in wanted.values():
                 missing = set(stands_on(made)) - ground
                 assert not missing, f"{made.key} stands on {missing}, which nothing calls for"
@@ -178,6 +181,7 @@ class NetworkDriverContract:
                 DeleteNetwork(identifier("n1"), force=True),
                 DeleteNetwork(identifier("n2"), force=True),
             )
+            desk.do(*(DeleteNetwork(network) for network in desk.views.networks.networks))  # the gateway bridge's
             left = lower_everything(desk.views, HOST)
             assert not left, f"nothing is there, and this is still called for: {list(left)}"
 
@@ -197,7 +201,10 @@ class NetworkDriverContract:
     def test_a_dataplane_makes_it_and_takes_it_away(self, driver: NetworkDriver, tmp_path: Path) -> None:
         """What it calls for can be made on the simulated kernel, is then observed, and is gone afterwards."""
         for given in self.accepted:
-            world = World(SimulatedDataplane(), tmp_path / "namespaces")
+            kernel = SimulatedKernel()
+            for name in self.parents:
+                kernel.add_card(name)
+            world = World(SimulatedDataplane(kernel), tmp_path / "namespaces")
             for command in self._commands(driver, given, SandboxKind.MANAGED):
                 world.do(command)
                 world.check()
@@ -205,6 +212,7 @@ class NetworkDriverContract:
             world.check()
             world.do(*(DeleteNetwork(identifier(name), force=True) for name in ("n1", "n2")))
             world.do(*(DeleteSandbox(identifier(name)) for name in ("c1", "c2")))
+            world.do(*(DeleteNetwork(network) for network in world.desk.views.networks.networks))
             assert world.observed() == {}, "what was deleted is not observed any more"
 
     # --- within
@@ -245,8 +253,8 @@ class NetworkDriverContract:
         return None
 
 
-def _lowered(driver: NetworkDriver, desk: Desk) -> Iterator[KernelObject]:
-    """List what each entity calls for, as the driver lists it: with what it may list twice."""
+def _lowered(desk: Desk) -> Iterator[KernelObject]:
+    """List what each entity calls for, as its driver lists it: with what it may list twice."""
     views = desk.views
     for entity in entities(views, HOST):
         kind, identity = entity
@@ -254,12 +262,13 @@ def _lowered(driver: NetworkDriver, desk: Desk) -> Iterator[KernelObject]:
         endpoint = views.endpoint(EndpointId(identity)) if kind == "endpoint" else None
         joined = views.joined(EndpointId(identity)) if kind == "endpoint" else None
         if network is not None:
-            yield from driver.lower_network(network.event)
+            yield from driver_of(network.event.driver).lower_network(network.event)
         elif endpoint is not None and joined is not None:
             home, sandbox = views.network(endpoint.event.network), views.sandbox(joined.event.sandbox)
             assert home is not None
             assert sandbox is not None
             ports = [port.event for port in views.ports_of(endpoint.event.endpoint)]
-            yield from driver.lower_endpoint(home.event, endpoint.event, joined.event, sandbox.event.kind, ports)
+            theirs = driver_of(home.event.driver)
+            yield from theirs.lower_endpoint(home.event, endpoint.event, joined.event, sandbox.event.kind, ports)
         else:
             yield from lower(views, entity).values()

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ...domain.drivers import driver_of
-from ...domain.drivers.bridge import container_end
+from ...domain.drivers.attachment import container_end
 from ...domain.errors import DataplaneFault, Refusal
 from ...domain.events import (
     AddressAllocated,

@@ -9,7 +9,7 @@ from netledger.dataplanes.simulated import KernelError, SimulatedDataplane, Simu
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.objects import MAKING_ORDER, Address, Bridge, Firewall, Namespace, PortForward, VethPair
 from netledger.domain.values import SandboxKind
-from netledger.testing.contracts.dataplane import DataplaneContract, World, everything
+from netledger.testing.contracts.dataplane import BASIC_KINDS, DataplaneContract, World, everything
 
 BRIDGE = Bridge("br0", "n", b"\x02" + bytes(5), 0)
 
@@ -67,7 +67,7 @@ class Deaf(SimulatedKernel):
             super().make(wanted)
 
 
-@pytest.mark.parametrize("kind", MAKING_ORDER)
+@pytest.mark.parametrize("kind", sorted(BASIC_KINDS, key=MAKING_ORDER.__getitem__))
 def test_the_contract_notices_a_dropped_object(kind, tmp_path):
     """A dataplane that drops one applied object of any kind does not pass."""
     with pytest.raises(AssertionError):

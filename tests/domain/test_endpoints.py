@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 
 from netledger.domain.commands import AddAlias, DeleteEndpoint, LeaveEndpoint, RemoveAlias
-from netledger.domain.endpoints import INTERFACES_IN_A_SANDBOX, MAC_ATTEMPTS
+from netledger.domain.endpoints import MAC_ATTEMPTS
 from netledger.domain.errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from netledger.domain.events import (
     AddressAllocated,
@@ -19,6 +19,7 @@ from netledger.domain.events import (
     PortBound,
     PortReleased,
 )
+from netledger.domain.interfaces import INTERFACES_IN_A_SANDBOX
 from netledger.domain.values import AllocationPolicy, SandboxKind, format_address, mac_for, parse_address, parse_mac
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join, pool
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from netledger.domain.commands import DeleteNetwork, PoolRequest
+from netledger.domain.drivers import BridgeDriver
 from netledger.domain.errors import Conflict, Exhausted, InUse, Invalid, NotFound, Unavailable
 from netledger.domain.events import (
     AddressAllocated,
@@ -23,10 +24,7 @@ from netledger.domain.ipam.predefined import IPV4_POOLS, host_ula, predefined_bl
 from netledger.domain.values import Subnet, parse_address
 from tests.desk import HOST, create_endpoint, create_network, create_sandbox, identifier, join, pool
 
-KNOWN = (
-    "known: com.docker.network.bridge.enable_icc, com.docker.network.bridge.enable_ip_masquerade, "
-    "com.docker.network.bridge.host_binding_ipv4, com.docker.network.bridge.name, com.docker.network.driver.mtu"
-)
+KNOWN = "known: " + ", ".join(sorted(BridgeDriver().options({}, "")))
 
 
 def test_a_network_is_its_pools_gateways_and_itself(desk):
@@ -65,7 +63,10 @@ def test_options_are_read_as_dockers_clients_send_them(desk):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"driver": "ipoib"}, "create network 'n1': unknown driver 'ipoib'; known: bridge"),
+        (
+            {"driver": "ipoib"},
+            "create network 'n1': unknown driver 'ipoib'; known: bridge, host, ipvlan, macvlan, null",
+        ),
         ({"options": {"mtu": "9"}}, f"create network 'n1': unknown option 'mtu'; {KNOWN}"),
         (
             {"options": {"com.docker.network.bridge.enable_icc": "perhaps"}},
@@ -228,7 +229,7 @@ def test_a_foreign_interface_is_not_taken_over(desk):
     )
 
 
-@pytest.mark.parametrize("feature", ["bridge", "veth", "nftables", "address marks"])
+@pytest.mark.parametrize("feature", ["bridge", "veth", "firewall", "address marks"])
 def test_a_missing_capability_is_refused_before_any_event(desk, feature):
     """What the dataplane lacks is named with its reason."""
     capabilities = Capabilities(missing={feature: "the module is not loaded"})

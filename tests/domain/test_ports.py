@@ -4,8 +4,9 @@ import pytest
 from msgspec import structs
 
 from netledger.domain.commands import DeleteEndpoint
-from netledger.domain.errors import Conflict, Exhausted, Invalid, Unimplemented
+from netledger.domain.errors import Conflict, Exhausted, Invalid, Unavailable
 from netledger.domain.events import PortBound
+from netledger.domain.facts import Capabilities
 from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT, obstacle_key
 from netledger.domain.values import PortRequest, format_address, parse_address
 from tests.desk import HOST, ORIGIN, create_endpoint, create_network, identifier
@@ -62,15 +63,22 @@ def test_a_port_that_could_stand_nowhere_is_refused(net):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]"])
-def test_a_port_at_the_loopback_is_not_to_be_had_yet(net, host):
-    """It says so, instead of publishing what nobody reaches; so does a network whose default is there."""
-    refusal = net.refusal(Unimplemented, create_endpoint("n46", "a", f"{host}:80:80"))
+def test_a_port_at_the_loopback_needs_a_host_that_leads_out_of_it(net, host):
+    """Where the host had not what that takes when the network was created, it says so; so does a network's default."""
+    missing = Capabilities(dict.fromkeys(("loopback ipv4", "loopback ipv6"), "not yet"))
+    net.do(create_network("old", "10.9.0.0/24", "fd09::/64"), capabilities=missing)
+    refusal = net.refusal(Unavailable, create_endpoint("old", "a", f"{host}:80:80"))
+    family = 6 if ":" in host else 4
     assert str(refusal) == (
-        f"create endpoint 'a': port {host}:80:80/tcp is to be published at {host.strip('[]')}, "
-        "and published ports are not reached through the loopback yet; publish at another address, or at all of them"
+        f"create endpoint 'a': port {host}:80:80/tcp is to be published at {host.strip('[]')}, and when network old "
+        f"was created this host had no 'loopback ipv{family}'; publish at another address, or at all of them; see "
+        "`netledger doctor`"
     )
-    net.do(create_network("inner", options={BINDING: "127.0.0.1"}))
-    net.refusal(Unimplemented, create_endpoint("inner", "a", "80"))
+    net.do(create_network("inner", options={BINDING: "127.0.0.1"}), capabilities=missing)
+    net.refusal(Unavailable, create_endpoint("inner", "a", "80"))
+    assert bound(net.do(create_endpoint("n46", "a", f"{host}:80:80"))) == [
+        f"{host.strip('[]')}:80->{'10.2.0.2' if family == 4 else 'fd02::2'}:80"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,8 +182,8 @@ def test_chosen_ports_go_on_after_the_last_one(net):
     """Chosen ports ascend from 49153, do not come back at once, and are of each protocol for itself."""
     assert bound(net.do(create_endpoint("n4", "a", "80", "81", "80/udp"))) == [
         "0.0.0.0:49153->10.1.0.2:80",
-        "0.0.0.0:49154->10.1.0.2:81",
         "0.0.0.0:49153->10.1.0.2:80",
+        "0.0.0.0:49154->10.1.0.2:81",
     ]
     net.do(DeleteEndpoint(identifier("n4/a")))
     assert bound(net.do(create_endpoint("n4", "b", "80"))) == ["0.0.0.0:49155->10.1.0.3:80"]

@@ -88,8 +88,7 @@ def test_a_namespace_of_ours_needs_the_capability_to_make_one(desk):
     """A host that makes no namespaces still takes those of others."""
     capabilities = Capabilities(missing={"namespace": "no CAP_SYS_ADMIN"})
     assert str(desk.refusal(Unavailable, create_sandbox("c"), capabilities=capabilities)) == (
-        "create sandbox for container 'c': this host cannot make a network namespace: no CAP_SYS_ADMIN; "
-        "see `netledger doctor`"
+        "create sandbox for container 'c': this host cannot make 'namespace': no CAP_SYS_ADMIN; see `netledger doctor`"
     )
     desk.do(create_sandbox("c", kind=SandboxKind.DELEGATED), capabilities=capabilities)
 

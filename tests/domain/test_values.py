@@ -21,10 +21,11 @@ from netledger.domain.values import (
     parse_address,
     parse_mac,
     parse_port,
+    parse_ports,
     parse_subnet,
 )
 
-REMEDY = "write it like 8080:80/tcp, 192.0.2.1:8080:80 or [2001:db8::1]:53:53/udp"
+REMEDY = "write it like 8080:80/tcp, 192.0.2.1:8080:80, 8000-8010:80 or [2001:db8::1]:53:53/udp"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,8 @@ def test_a_multicast_or_zero_mac_address_is_refused(text):
         ("127.0.0.1::80", PortRequest(6, 80, 0, bytes([127, 0, 0, 1]))),
         ("[::1]:53:53/udp", PortRequest(17, 53, 53, bytes(15) + b"\x01")),
         ("65535:65535", PortRequest(6, 65535, 65535)),
+        ("8000-8010:80", PortRequest(6, 80, 8000, b"", 8010)),
+        ("127.0.0.1:8000-8000:80/udp", PortRequest(17, 80, 8000, bytes([127, 0, 0, 1]))),
     ],
 )
 def test_a_port_is_read_as_docker_writes_it(text, request_):
@@ -87,16 +90,28 @@ def test_a_port_is_read_as_docker_writes_it(text, request_):
     assert parse_port(str(request_)) == request_
 
 
+def test_ranges_are_read_as_docker_writes_them():
+    """A range of ports takes as many host ports, one to one, or none; each is a port of its own."""
+    pairs = parse_ports("192.0.2.1:8000-8002:80-82/udp")
+    assert [(port.host_port, port.port, port.host_port_end) for port in pairs] == [
+        (8000, 80, 0),
+        (8001, 81, 0),
+        (8002, 82, 0),
+    ]
+    assert {(port.protocol, port.host_address) for port in pairs} == {(17, bytes([192, 0, 2, 1]))}
+    assert parse_ports("80-81") == (PortRequest(6, 80), PortRequest(6, 81))
+    assert parse_ports("8080:80") == (parse_port("8080:80"),)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("80/icmp", "port '80/icmp': unknown protocol 'icmp'; known: tcp, udp, sctp"),
         ("0", f"port '0': '0' is not a port from 1 to 65535; {REMEDY}"),
         ("65536:80", f"port '65536:80': '65536' is not a host port from 1 to 65535, or 0 for any free one; {REMEDY}"),
-        (
-            "80-90:80-90",
-            "port '80-90:80-90': '80-90' is a range, and ranges are not supported yet; publish each port by itself",
-        ),
+        ("80-90:80-90", "port '80-90:80-90': it is a range of 11 ports; publish each by itself"),
+        ("80-89:80-90", "port '80-89:80-90': 80-89 and 80-90 differ in length; give as many host ports as ports"),
+        ("8090-8080:80", "port '8090-8080:80': invalid port range: 8090-8080; write the smaller number first"),
         ("[::1:80", f"port '[::1:80': the bracket of its IPv6 address is not closed; {REMEDY}"),
         ("[::1]:80", f"port '[::1]:80': a host address without a host port; {REMEDY}"),
         ("1.2.3:4:80", f"port '1.2.3:4:80': '1.2.3' is not an IPv4 or IPv6 address; {REMEDY}"),

@@ -149,7 +149,7 @@ def test_what_the_dataplane_lacks_is_refused_before_any_event(start):
     head = controller.ledger.head
     with pytest.raises(Unavailable, match="cannot make 'veth': no such module; see `netledger doctor`"):
         controller.create_network("n1")
-    with pytest.raises(Unavailable, match="cannot make a network namespace: no CAP_SYS_ADMIN"):
+    with pytest.raises(Unavailable, match="cannot make 'namespace': no CAP_SYS_ADMIN"):
         controller.create_sandbox("c")
     assert controller.ledger.head == head
     assert Limited.asked == 1

@@ -24,11 +24,13 @@ from netledger.domain.commands import (
     RecordBoot,
     RegisterHost,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
-from netledger.domain.endpoints import device_name
 from netledger.domain.errors import Conflict, Exhausted, InUse, NotFound, Refusal, Unavailable
 from netledger.domain.events import AliasAdded, EndpointJoined, NetworkCreated
 from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.interfaces import device_name
 from netledger.domain.rules import RULES
 from netledger.domain.values import SandboxKind, format_address, parse_mac
 from netledger.engine.machine import APPEND_ATTEMPTS
@@ -95,6 +97,15 @@ SCENARIOS = {
     ),
     "named block": Scenario([], [create_network("n1", "10.0.0.0/8")], NETWORKS[1:], [Conflict]),
     "predefined block": Scenario([], [create_network("n1")], [create_network("n2")], [None]),
+    "driver of one network": Scenario(
+        [], [create_network("n1", driver="host")], [create_network("n2", driver="host")], [Conflict]
+    ),
+    "parent that takes one network": Scenario(
+        [],
+        [create_network("n1", driver="macvlan", options={"parent": "eth0", "macvlan_mode": "passthru"})],
+        [create_network("n2", driver="macvlan", options={"parent": "eth0"})],
+        [Conflict],
+    ),
     # delete network
     "network gets an endpoint": Scenario(NETWORKS, [create_endpoint("n1", "e")], [DeleteNetwork(N1)], [InUse]),
     "network gets an endpoint, forced": Scenario(
@@ -104,6 +115,19 @@ SCENARIOS = {
     "network's endpoint deleted, forced": Scenario(FREE, [DeleteEndpoint(E)], [DeleteNetwork(N1, force=True)], [None]),
     "network's endpoint joins, forced": Scenario(FREE, [join("n1/e", "c")], [DeleteNetwork(N1, force=True)], [None]),
     "network's successor leaves, forced": Scenario(JOINED, [LeaveEndpoint(G)], [DeleteNetwork(N1, force=True)], [None]),
+    # sandbox key and name
+    "key set twice": Scenario(
+        [create_sandbox("g", kind=SandboxKind.DELEGATED)],
+        [SetSandboxKey(identifier("g"), "/run/a", NamespaceIdentity("boot", 1))],
+        [SetSandboxKey(identifier("g"), "/run/b", NamespaceIdentity("boot", 2))],
+        [Conflict],
+    ),
+    "container's new name": Scenario(
+        [create_sandbox("g"), create_sandbox("h")],
+        [RenameSandbox(identifier("g"), "i")],
+        [RenameSandbox(identifier("h"), "i")],
+        [Conflict],
+    ),
     # create endpoint
     "endpoint's network deleted": Scenario(NETWORKS, [DeleteNetwork(N1)], [create_endpoint("n1", "e")], [NotFound]),
     "endpoint name": Scenario(

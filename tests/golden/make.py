@@ -16,23 +16,40 @@ from unittest import mock
 from netledger import Controller
 from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
-from netledger.domain.commands import AddAlias, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint, RemoveAlias
-from netledger.domain.events import Event, Recorded
+from netledger.domain.commands import (
+    AddAlias,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    LeaveEndpoint,
+    RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
+)
+from netledger.domain.endpoint_options import INTERFACE, SYSCTLS
+from netledger.domain.events import Event, Recorded, StaticRoute
 from netledger.domain.facts import NamespaceIdentity
-from netledger.domain.objects import Bridge
-from netledger.domain.values import SandboxKind
+from netledger.domain.objects import Bridge, VethPair
+from netledger.domain.values import SandboxKind, parse_address, parse_subnet
 from netledger.projections.desired import lower_everything
 from netledger.projections.views import Views
 from netledger.replay import rebuild, repair
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join, pool
 
+GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4"
+SNAT = "com.docker.network.host_ipv4"
+SYSCTL = "net.ipv4.conf.IFNAME.log_martians=1"
 FOLDER = Path(__file__).parent
 MINUTE_NANOSECONDS = 60_000_000_000
 
 
 def record(state: Path) -> None:
     """Let everything happen once."""
-    kernel, namespaces = SimulatedKernel(), {"/run/netns/blue": NamespaceIdentity("boot1", 7)}
+    kernel = SimulatedKernel()
+    kernel.add_card("eth0")
+    namespaces = {
+        f"/run/netns/{name}": NamespaceIdentity("boot1", cookie) for name, cookie in (("blue", 7), ("red", 8))
+    }
     with start(state, kernel, "boot1", namespaces) as controller:
         batches = (
             [
@@ -52,11 +69,34 @@ def record(state: Path) -> None:
             [AddAlias(identifier("b/web"), "api"), RemoveAlias(identifier("a/web"), "www")],
             [LeaveEndpoint(identifier("a/web")), join("a/web", "three")],
             [DeleteEndpoint(identifier("b/web"), force=True), DeleteSandbox(identifier("three"), force=True)],
+            [
+                create_network("routed", "10.3.0.0/24", options={GATEWAY_MODE: "routed", SNAT: "192.0.2.9"}),
+                create_network("vlan", "10.4.0.0/24", driver="macvlan", options={"parent": "eth0.10"}),
+                create_network("inner", "10.5.0.0/24", driver="ipvlan", options={"ipvlan_mode": "l3"}),
+                create_network("host", driver="host"),
+                create_endpoint("routed", "web", "80", "443", options={SYSCTLS: SYSCTL, INTERFACE: "web0"}),
+                create_endpoint("vlan", "web", link_local=(parse_address("169.254.7.7"),)),
+                create_endpoint("inner", "web"),
+                create_endpoint("host", "web"),
+                create_sandbox("four", kind=SandboxKind.DELEGATED),
+                create_sandbox("five", kind=SandboxKind.HOST),
+                create_sandbox("six"),
+            ],
+            [
+                join(
+                    "routed/web", "four", routes=(StaticRoute(parse_subnet("10.9.0.0/16"), parse_address("10.3.0.9")),)
+                ),
+                join("vlan/web", "six"),
+                join("host/web", "five"),
+                SetSandboxKey(identifier("four"), "/run/netns/red"),
+                RenameSandbox(identifier("six"), "seven"),
+            ],
+            [LeaveEndpoint(identifier("vlan/web")), DeleteEndpoint(identifier("routed/web"), force=True)],
         )
         for number, commands in enumerate(batches):
             for result in controller.execute(commands, actor="golden", reason="to be kept", request=f"batch{number}"):
                 result.check()
-        kernel.remove(list(kernel.objects.values())[-1])
+        kernel.remove(next(there for there in kernel.objects.values() if isinstance(there, VethPair)))
         repair(controller)
         kernel.clear()
         rebuild(controller)

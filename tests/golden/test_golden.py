@@ -54,6 +54,7 @@ def test_a_host_is_rebuilt_from_it_and_goes_on(golden):
     """Today's engine opens the log, rebuilds a blank host from it, and appends to it."""
     path, kept = golden
     kernel = SimulatedKernel()
+    kernel.add_card("eth0")
     with Controller.open(path.parent, dataplane=SimulatedDataplane(kernel), recover=False) as controller:
         rebuild(controller)
         assert plan(controller).agrees

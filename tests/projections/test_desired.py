@@ -4,9 +4,11 @@ from netledger.domain.commands import DeleteNetwork, LeaveEndpoint
 from netledger.domain.events import EndpointJoined, NetworkCreated
 from netledger.domain.objects import (
     Address,
+    Announcement,
     Bridge,
     Firewall,
     ForwardPolicy,
+    LoopbackAccess,
     Masquerade,
     Namespace,
     PortForward,
@@ -42,6 +44,8 @@ def test_a_network_calls_for_a_bridge_its_addresses_and_rules(desk):
         Address("", device, parse_address("fe80::1"), 64),
         Masquerade(device, 4),
         Masquerade(device, 6),
+        LoopbackAccess(device, 4),
+        LoopbackAccess(device, 6),
         ForwardPolicy(device, icc=True, internal=False),
     }
 
@@ -73,6 +77,7 @@ def test_a_joined_endpoint_calls_for_its_interface_addresses_routes_and_ports(de
         Route(sandbox, "eth0", Subnet(bytes(16), 0), parse_address("fd01::1")),
         PortForward(6, bytes(4), 8080, parse_address("10.1.0.2"), 80),
         PortForward(6, bytes(16), 8080, parse_address("fd01::2"), 80),
+        Announcement(sandbox, "eth0", 3, 1000),
     }
     assert Namespace(sandbox, "/run/c") in before
     desk.do(LeaveEndpoint(endpoint))
@@ -163,6 +168,7 @@ def test_pending_remembers_every_state_when_it_may_matter(desk):
     assert {type(thing) for thing in between["network", identifier("n")].values()} == {
         Bridge,
         ForwardPolicy,
+        LoopbackAccess,
         Address,
         Masquerade,
     }

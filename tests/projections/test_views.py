@@ -12,6 +12,8 @@ from netledger.domain.commands import (
     RecordBoot,
     RegisterHost,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
 from netledger.domain.events import (
     EVENT_TYPES,
@@ -51,6 +53,13 @@ def everything_that_can_happen() -> list[Recorded[Event]]:
         DeleteSandbox(identifier("d"), force=True),
         LoseSandbox(identifier("c"), "gone"),
         DeleteEndpoint(identifier("a/e")),
+        create_network("r", "10.3.0.0/24", options={"com.docker.network.bridge.gateway_mode_ipv4": "routed"}),
+        create_endpoint("r", "e", "80"),
+        create_sandbox("d", kind=SandboxKind.DELEGATED),
+        join("r/e", "d"),
+        RenameSandbox(identifier("d"), "e"),
+        SetSandboxKey(identifier("d"), "/run/d", NamespaceIdentity("boot2", 8)),
+        DeleteNetwork(identifier("r"), force=True),
         DeleteNetwork(identifier("b"), force=True),
     )
     for event in (

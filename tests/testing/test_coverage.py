@@ -6,23 +6,50 @@ import ast
 
 import pytest
 
-from netledger.domain.commands import RegisterHost
+from netledger.domain.commands import RegisterHost, SetSandboxKey
+from netledger.domain.drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE_OPTION
 from netledger.domain.errors import Refusal
-from netledger.domain.facts import EVERYTHING, FEATURES, Capabilities
+from netledger.domain.events import StaticRoute
+from netledger.domain.facts import BASIC_FEATURES, EVERYTHING, FEATURES, Capabilities
+from netledger.domain.values import SandboxKind, parse_address, parse_subnet
 from netledger.testing.author import GROUND, Author, Seeded
 from netledger.testing.blunders import BAD_WORDS
 from netledger.testing.coverage import Coverage, CoverageReport, Site, find_sites
-from netledger.testing.desk import HOST, Desk, create_endpoint, create_network
+from netledger.testing.desk import (
+    HOST,
+    Desk,
+    create_endpoint,
+    create_network,
+    create_sandbox,
+    identifier,
+    join,
+)
 
 STEPS = 3000
 EXCUSED = {
     ("endpoints.py", "_mac"): "takes as many MAC addresses as there are attempts: tests/domain/test_endpoints.py",
-    ("endpoints.py", "_interface"): "takes every interface of a sandbox: tests/domain/test_sandboxes.py",
+    ("interfaces.py", "choose_interface"): "takes every interface of a sandbox: tests/domain/test_sandboxes.py",
     ("ipam/pools.py", "choose_pools"): "two blocks of one family: the bridge driver takes one",
     ("ipam/pools.py", "_first_free_block"): "takes every predefined block: tests/domain/test_networks.py",
     ("ports.py", "_ephemeral"): "takes every port there is: tests/domain/test_ports.py",
 }
 """Functions whose refusals a random walk does not come to, and what reaches them instead."""
+
+
+ON_CERTAIN_HOSTS = (
+    (create_network("d", options={BRIDGE_NAME: "br-none", DEFAULT_BRIDGE_OPTION: True}), {"links": {}}),
+    (create_network("d", driver="macvlan", options={"parent": "eth0.10"}), {"links": {}}),
+    (create_endpoint("old", "e", "127.0.0.1:80:80"), {}),
+    (create_endpoint("new", "e", "8080-8081:80", "8080-8081:81", "8080-8081:82"), {}),
+    (SetSandboxKey(identifier("g"), "run/netns/g"), {}),
+    (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2), {}),
+    (SetSandboxKey(identifier("g"), "/run/netns/g"), {}),
+    (join("old/f", "h", routes=(StaticRoute(parse_subnet("fd99::/32")),)), {}),
+    (join("new/f", "h", routes=(StaticRoute(parse_subnet("0.0.0.0/0")),)), {}),
+    (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16"), parse_address("10.3.0.1")),)), {}),
+    (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16"), parse_address("fd02::1")),)), {}),
+)
+"""What is refused on few hosts only, and what there is about them."""
 
 
 class Held(dict):
@@ -45,6 +72,8 @@ def walk(seed: int, coverage: Coverage) -> None:
                 (
                     {"obstacles": Held(everything="held")},
                     {"capabilities": Capabilities(dict.fromkeys(FEATURES, "it is not there"))},
+                    {"capabilities": Capabilities(dict.fromkeys(set(FEATURES) - set(BASIC_FEATURES), "not yet"))},
+                    {"links": {}},
                 )
             )
         command = author.command(kind)
@@ -69,6 +98,15 @@ def coverage():
         with pytest.raises(Refusal) as caught:
             desk.do(command)
         made.refused(caught.value)
+    older = Capabilities(dict.fromkeys(set(FEATURES) - set(BASIC_FEATURES), "not yet"))
+    desk.do(create_network("old", "10.1.0.0/24"), capabilities=older)
+    desk.do(create_endpoint("old", "f"))
+    desk.do(create_network("new", "10.2.0.0/24", "fd02::/64"), create_endpoint("new", "f"), create_sandbox("h"))
+    desk.do(create_sandbox("g", kind=SandboxKind.DELEGATED))
+    for command, facts in ON_CERTAIN_HOSTS:
+        with pytest.raises(Refusal) as caught:
+            desk.do(command, **facts)
+        made.refused(caught.value)
     for parse, text in BAD_WORDS:
         with pytest.raises(Refusal) as caught:
             parse(text)
@@ -84,7 +122,7 @@ def test_every_refusal_is_reached(coverage):
 
 def test_every_kind_of_command_is_asked_for(coverage):
     """The author writes every command but the two that the engine writes itself."""
-    assert len(coverage.commands) == 11
+    assert len(coverage.commands) == 13
     assert min(coverage.commands.values()) > 100
     assert "refusals reached:" in str(CoverageReport.of(coverage))
 

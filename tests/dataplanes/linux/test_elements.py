@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netledger.dataplanes.linux.elements import (
+from netledger.dataplanes.linux.firewall.elements import (
     SETS,
     contradicting,
     elements_of,
@@ -15,9 +15,9 @@ from netledger.dataplanes.linux.elements import (
     objects_of,
     salvage,
 )
-from netledger.dataplanes.linux.nfnetlink import Element
-from netledger.dataplanes.linux.nftables import skeleton_text
-from netledger.domain.objects import ForwardPolicy, Masquerade, PortForward
+from netledger.dataplanes.linux.firewall.nfnetlink import Element
+from netledger.dataplanes.linux.firewall.nftables import skeleton_text
+from netledger.domain.objects import ForwardPolicy, GatewayMode, LoopbackAccess, Masquerade, OpenPort, PortForward
 
 bridges = st.text("abcdefghij-0123456789", min_size=1, max_size=15)
 ports = st.integers(1, 65535)
@@ -30,9 +30,26 @@ def published(width):
     return st.builds(PortForward, protocols, st.just(bytes(width)) | address, ports, address, ports)
 
 
+def open_ports(width):
+    """Make up open ports of a family."""
+    return st.builds(OpenPort, protocols, st.binary(min_size=width, max_size=width), ports)
+
+
+def disguises(family, width):
+    """Make up masquerading under an address, or under whichever the way out has."""
+    return st.builds(Masquerade, bridges, st.just(family), st.just(b"") | st.binary(min_size=width, max_size=width))
+
+
+modes = st.sampled_from(GatewayMode)
+trusted = st.lists(bridges, unique=True, max_size=3).map(lambda names: tuple(sorted(names)))
+policies = st.builds(ForwardPolicy, bridges, st.booleans(), st.booleans(), modes, modes, trusted)
 things = st.lists(
-    st.builds(Masquerade, bridges, st.sampled_from([4, 6]))
-    | st.builds(ForwardPolicy, bridges, st.booleans(), st.booleans())
+    disguises(4, 4)
+    | disguises(6, 16)
+    | policies
+    | st.builds(LoopbackAccess, bridges, st.sampled_from([4, 6]))
+    | open_ports(4)
+    | open_ports(16)
     | published(4)
     | published(16),
     unique_by=lambda thing: thing.key,
@@ -57,11 +74,15 @@ def test_elements_are_of_one_object(objects):
     assert all(f" {name} {{" in text for name in SETS)
 
 
-@given(st.builds(ForwardPolicy, bridges, st.booleans(), st.booleans()))
+@given(policies)
 def test_contradictions(policy):
-    """A policy and what contradicts it are every element that any policy of the bridge can have."""
+    """A policy and what contradicts it are every element that any policy of the bridge can have, trust aside."""
     every = {
-        e for icc in (0, 1) for cut in (0, 1) for e in elements_of(ForwardPolicy(policy.bridge, bool(icc), bool(cut)))
+        element
+        for icc in (False, True)
+        for internal in (False, True)
+        for mode in GatewayMode
+        for element in elements_of(ForwardPolicy(policy.bridge, icc, internal, mode, mode))
     }
     assert set(contradicting(policy)) == every - set(elements_of(policy))
 
@@ -103,5 +124,9 @@ def test_in_words():
     assert [in_words(element) for element in elements_of(loopback)] == ["127.0.0.2 . 6 . 8080 : 10.0.0.2 . 80"]
     everywhere = PortForward(17, bytes(16), 53, b"\xfd" + bytes(14) + b"\2", 53)
     assert [in_words(element) for element in elements_of(everywhere)] == ["17 . 53 : fd00::2 . 53"]
+    opened = OpenPort(132, bytes(15) + b"\1", 9)
+    assert [in_words(element) for element in elements_of(opened)] == ["::1 . 132 . 9"]
+    disguise = Masquerade("br0", 4, b"\x0a\0\0\1")
+    assert [in_words(element) for element in elements_of(disguise)] == ['"br0" : 10.0.0.1']
     policy = ForwardPolicy("br0", icc=True, internal=False)
     assert [in_words(element) for element in elements_of(policy)] == ['"br0"', '"br0" . "br0"', '"br0" . "br0"']

@@ -71,10 +71,10 @@ def test_an_endpoint_joins_and_leaves_a_sandbox(made) -> None:
     assert f"web ({info['id'][:12]})" in made("network inspect n").out
     _, row = made("endpoint ls --network n").out.splitlines()
     assert row.split() == [
-        *(info["id"][:12], "n", "web", "10.0.0.7/24", "0.0.0.0:8080->80/tcp,", "192.0.2.1:53->53/udp"),
+        *(info["id"][:12], "n", "web", "10.0.0.7/24", "192.0.2.1:53->53/udp,", "0.0.0.0:8080->80/tcp"),
         sandbox["id"][:12],
     ]
-    assert "port_map      0.0.0.0:8080->80/tcp\n" in made("endpoint inspect web").out
+    assert "port_map      192.0.2.1:53->53/udp\n" in made("endpoint inspect web").out
     left = made("endpoint leave n/web --json").json
     assert (left["sandbox"], left["joined"], left["published"]) == ("", 0, False)
     made("endpoint rm web")

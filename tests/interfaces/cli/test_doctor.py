@@ -45,14 +45,47 @@ def test_what_is_needed_and_missing_is_status_9(cli, missing) -> None:
     answer = cli("doctor --dataplane linux --json")
     assert answer.status == 0
     assert findings(answer)["port isolation"]["state"] == "note"
-    missing["nftables"] = "libnftables.so.1 cannot be loaded; install libnftables (apt install libnftables1)"
+    missing["firewall"] = "libnftables.so.1 cannot be loaded; install libnftables (apt install libnftables1)"
     answer = cli("doctor --dataplane linux --json")
     assert (answer.status, answer.json["ok"]) == (9, False)
-    found = findings(answer)["nftables"]
+    found = findings(answer)["firewall"]
     assert found["state"] == "missing"
     assert found["found"] == "libnftables.so.1 cannot be loaded"
     assert found["remedy"] == "install libnftables (apt install libnftables1)"
     assert "1 thing(s) missing" in cli("doctor --dataplane linux").out
+
+
+def test_it_tells_which_firewall_is_chosen_and_why(cli, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default, what was asked for, what works, what the host has; and for each other one what it lacks."""
+
+    def capabilities(dataplane):
+        lacks = {"iptables": "iptables: python-iptables is not there; install it"}.get(dataplane.firewall)
+        return Capabilities({"firewall": lacks} if lacks else {})
+
+    monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.capabilities", capabilities)
+
+    def chosen(options: str = "") -> str:
+        return str(findings(cli(f"doctor --dataplane linux --json {options}"))["chosen"]["found"])
+
+    assert chosen() == "nftables (the default)"
+    assert chosen("--firewall none") == "none (asked for)"
+    assert chosen("--firewall auto") == "nftables (the first that works)"
+    found = findings(cli("doctor --dataplane linux --json"))
+    assert (found["iptables"]["state"], found["iptables"]["found"]) == (
+        "note",
+        "iptables: python-iptables is not there",
+    )
+    assert found["iptables"]["remedy"] == "install it"
+    assert (found["none"]["state"], found["none"]["found"]) == ("ok", "works")
+    answer = cli("doctor --dataplane linux --json --firewall iptables")
+    assert (answer.status, findings(answer)["firewall"]["state"]) == (9, "missing")
+    assert findings(cli("doctor --dataplane linux --json --firewall pf"))["chosen"]["state"] == "missing"
+    state.mkdir(mode=0o700)
+    (state / "firewall").write_text('{"backend": "none", "retiring": ["nftables"], "why": "asked for"}')
+    (state / "ledger.db").touch()
+    found = findings(cli("doctor --dataplane linux --json"))
+    assert found["chosen"]["found"] == "none (asked for)"
+    assert (found["until now"]["state"], found["until now"]["found"]) == ("note", "nftables")
 
 
 def test_a_machine_that_does_not_let_us_probe_is_told_not_a_traceback(cli, monkeypatch: pytest.MonkeyPatch) -> None:

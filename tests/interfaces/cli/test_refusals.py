@@ -27,7 +27,7 @@ REFUSED = [
     (f"{CREATE} --subnet 10.0.0.0/24 --no-ipv4 --ipv6", 3, "IPv4 is turned off"),
     (f"{CREATE} --no-ipv4", 3, "neither IPv4 nor IPv6"),
     (f"{CREATE} --allocation random", 3, "allocation 'random': unknown; known: next, lowest"),
-    (f"{CREATE} --opt mtu=9000", 3, "unknown option 'mtu'; known: com.docker.network.bridge"),
+    (f"{CREATE} --opt mtu=9000", 3, "unknown option 'mtu'; known: com.docker.network."),
     (f"{CREATE} --opt mtu", 3, "--opt 'mtu': not KEY=VALUE; write it like --opt"),
     (f"{CREATE} --label a=1 --label a=2", 3, "--label 'a=2': a was given before, as '1'"),
     (f"{CREATE} --id 123", 3, "network id '123': not 64 lower-case hex digits"),

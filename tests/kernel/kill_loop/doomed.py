@@ -12,7 +12,8 @@ from pathlib import Path
 import pyroute2
 
 from netledger import Controller
-from netledger.dataplanes.linux import LinuxDataplane, nftables
+from netledger.dataplanes.linux import LinuxDataplane
+from netledger.dataplanes.linux.firewall import libnftables
 from netledger.domain.errors import Refusal
 from netledger.ledger import sqlite
 from netledger.replay import drift
@@ -20,7 +21,7 @@ from netledger.replay import drift
 from .points import Point, Trap
 from .program import Author, Model, Operation, after
 
-PRELOADED = (pyroute2.IPRoute, LinuxDataplane, nftables._load(), sqlite)
+PRELOADED = (pyroute2.IPRoute, LinuxDataplane, libnftables._load(), sqlite)
 STEPS_BEFORE_CLOSING = 4
 
 

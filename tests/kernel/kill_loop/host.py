@@ -9,6 +9,7 @@ import ipaddress
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .log import Fields, Log, network_of
 HOST_ADDRESS = "198.51.100.1"
 LABEL = "com.docker.network"
 PROTOCOLS = {"tcp": 6, "udp": 17, 6: 6, 17: 17}
-SETS = ("bridges", "same", "icc", "internal", "masquerade4", "masquerade6")
+SETS = ("bridges", "same", "icc", "internal", "masquerade4", "masquerade6", "loopback4")
 MAPS = ("ports4", "ports6", "ports4_at", "ports6_at")
 TOOL_SECONDS = 30
 Elements = dict[str, set[tuple[Any, ...]]]
@@ -195,16 +196,8 @@ def _firewall(log: Log, kernel: _Kernel) -> list[str]:
         return ["firewall: there is no table"]
     wanted: Elements = {name: set() for name in (*SETS, *MAPS)}
     for network in log.networks.values():
-        device, options = network["device"], network["options"]
-        wanted["bridges"].add((device,))
-        wanted["same"].add((device, device))
-        if options[f"{LABEL}.bridge.enable_icc"]:
-            wanted["icc"].add((device, device))
-        if network["internal"]:
-            wanted["internal"].add((device,))
-        elif options[f"{LABEL}.bridge.enable_ip_masquerade"]:
-            for _, subnet, _ in network["pools"]:
-                wanted[f"masquerade{network_of(subnet).version}"].add((device,))
+        for name, element in _elements_of(network):
+            wanted[name].add(element)
     for (protocol, address, host_port), port in log.ports.items():
         family = 4 if len(address) == 4 else 6
         if (port["endpoint"], family) not in log.published:
@@ -223,6 +216,23 @@ def _firewall(log: Log, kernel: _Kernel) -> list[str]:
         for name in sorted({*wanted, *found})
         for said in _compared(name, found.get(name, set()), wanted.get(name, set()))
     ]
+
+
+def _elements_of(network: Fields) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """List what a network has in the sets, by the set's name."""
+    device, options = network["device"], network["options"]
+    versions = {network_of(subnet).version for _, subnet, _ in network["pools"]}
+    yield "bridges", (device,)
+    yield "same", (device, device)
+    if options[f"{LABEL}.bridge.enable_icc"]:
+        yield "icc", (device, device)
+    if network["internal"]:
+        yield "internal", (device,)
+        return
+    if options[f"{LABEL}.bridge.enable_ip_masquerade"]:
+        yield from ((f"masquerade{version}", (device,)) for version in versions)
+    if 4 in versions and "loopback ipv4" in network["abilities"]:
+        yield "loopback4", (device,)
 
 
 # --- sandboxes

@@ -51,8 +51,8 @@ CALLS = {
     "set up container ends": f"{LINUX}.interiors:_set_up",
     "bridge message": f"{LINUX}.hostside:_ask",
     "netlink batch": f"{LINUX}.netlink:Conversation.exchange",
-    "firewall batch": f"{LINUX}.nfnetlink:Netfilter._transact",
-    "nft": f"{LINUX}.nftables:Nftables.run",
+    "firewall batch": f"{LINUX}.firewall.nfnetlink:Netfilter._transact",
+    "nft": f"{LINUX}.firewall.libnftables:Nftables.run",
     # When nobody waits.
     "reap": f"{LINUX}.dataplane:reap",
     "prepare_room": f"{LINUX}.dataplane:prepare_room",

@@ -170,14 +170,16 @@ class Stage:
 
     network = Network
 
-    def __init__(self, host: Path, outside: Path, folder: Path, instance: Instance = INSTANCE) -> None:
+    def __init__(
+        self, host: Path, outside: Path, folder: Path, instance: Instance = INSTANCE, firewall: str = "nftables"
+    ) -> None:
         self.host = host
         self.outside = outside
         self.folder = folder
         self.instance = instance
         self.table = f"netledger-{instance}"
         self.places: dict[SandboxId, Place] = {}
-        self.dataplane = LinuxDataplane(instance, str(host))
+        self.dataplane = LinuxDataplane(instance, str(host), firewall=firewall)
         self.forwarding: list[KernelObject] = [
             Firewall(),
             Sysctl(SandboxId(""), "net.ipv4.ip_forward", "1"),
@@ -271,7 +273,13 @@ class Stage:
 
 
 @pytest.fixture
-def stage(host: Path, tmp_path: Path) -> Iterator[Stage]:
+def firewall() -> str:
+    """Name the firewall backend of the stage's dataplane."""
+    return "nftables"
+
+
+@pytest.fixture
+def stage(host: Path, tmp_path: Path, firewall: str) -> Iterator[Stage]:
     """Give a host, connected to an outside world by a cable, with a dataplane of its own."""
     outside = f"{host.name}-outside"
     shell("ip", "netns", "add", outside)
@@ -286,7 +294,7 @@ def stage(host: Path, tmp_path: Path) -> Iterator[Stage]:
             shell("ip", "-n", name, "addr", "add", f"{four}/24", "dev", "uplink")
             shell("ip", "-n", name, "addr", "add", f"{six}/64", "dev", "uplink", "nodad")
             shell("ip", "-n", name, "link", "set", "uplink", "up")
-        made = Stage(host, Path("/run/netns") / outside, tmp_path / "namespaces")
+        made = Stage(host, Path("/run/netns") / outside, tmp_path / "namespaces", firewall=firewall)
         try:
             yield made
         finally:

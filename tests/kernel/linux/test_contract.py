@@ -69,3 +69,14 @@ class TestLinuxDataplane(DataplaneContract):
         """Give somebody else on that host."""
         with contextlib.ExitStack() as stack:
             yield Others(host, stack)
+
+
+class TestLinuxDataplaneOnIptables(TestLinuxDataplane):
+    """It keeps the contract with the other firewall, too."""
+
+    @pytest.fixture
+    def dataplane(self, host: Path) -> Iterator[LinuxDataplane]:
+        """Give a dataplane on a host of its own."""
+        dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall="iptables")
+        yield dataplane
+        dataplane.close()

@@ -272,8 +272,8 @@ def test_everything_at_once(world):
     """All of it is gone, and all of it comes back."""
     stage = world.stage
     for member in (world.web, world.db):
+        stage.run("ip", "link", "delete", member.pair.host_name)  # first: a namespace that dies takes it along
         stage.run("umount", "--lazy", member.path)
-        stage.run("ip", "link", "delete", member.pair.host_name)
     stage.run("ip", "link", "delete", world.network.device)
     stage.run("nft", "flush ruleset")
     assert world.missing() >= set(world.wanted.values()) - set(stage.forwarding)

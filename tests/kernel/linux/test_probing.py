@@ -12,17 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from netledger.dataplanes.contract import Claim
-from netledger.domain.facts import FEATURES
+from netledger.dataplanes.contract import Claim, Instance, Plan, Step, Verb
+from netledger.dataplanes.linux import LinuxDataplane
+from netledger.dataplanes.linux.firewall import iptables
+from netledger.dataplanes.linux.probe import NOT_YET
+from netledger.domain.facts import BASIC_FEATURES, FEATURES
+from netledger.domain.objects import Firewall
+
+from .conftest import shell
 
 TCP, UDP = 6, 17
 
 
 def test_this_kernel_can_everything(stage):
-    """On the kernels that tests run on nothing is missing; asking twice costs nothing."""
+    """On the kernels that tests run on nothing that most networks need is missing; asking twice costs nothing."""
     capabilities = stage.dataplane.capabilities()
-    assert capabilities.missing == {}
-    assert all(capabilities.lacks(feature) is None for feature in FEATURES)
+    assert capabilities.missing.keys() <= set(FEATURES) - set(BASIC_FEATURES)
+    assert all(capabilities.lacks(feature) is None for feature in BASIC_FEATURES)
     begin = time.perf_counter()
     assert stage.dataplane.capabilities() is capabilities
     assert time.perf_counter() - begin < 0.001
@@ -32,14 +38,14 @@ def test_this_kernel_can_everything(stage):
 
 def test_a_missing_library(stage, monkeypatch):
     """Without libnftables everything else is there, and it says what to install."""
-    from netledger.dataplanes.linux import nftables
+    from netledger.dataplanes.linux.firewall import libnftables as nftables
 
     nftables._load.cache_clear()
     monkeypatch.setattr(nftables, "LIBRARY", "libnftables.so.99")
     try:
         missing = stage.dataplane.capabilities().missing
-        assert set(missing) == {"nftables"}
-        assert "apt install libnftables1" in missing["nftables"]
+        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert "apt install libnftables1" in missing["firewall"]
     finally:
         nftables._load.cache_clear()
 
@@ -81,7 +87,7 @@ def test_a_port_at_an_address_that_the_host_lacks(stage):
     assert stage.dataplane.probe([claim]) == {claim: "nobody: this host has no address 9.9.9.9"}
 
 
-@pytest.mark.parametrize("where", ["namespaces.Home.fresh", "nftables._load", "probe.look_up"])
+@pytest.mark.parametrize("where", ["namespaces.Home.fresh", "firewall.libnftables._load", "probe.look_up"])
 def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, where):
     """What is found is said, and tried again the next time."""
 
@@ -92,12 +98,12 @@ def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, w
         patch.setattr(f"netledger.dataplanes.linux.{where}", fail)
         missing = stage.dataplane.capabilities().missing
     assert "Too many open files" in missing["namespace"]
-    assert stage.dataplane.capabilities().missing == {}
+    assert set(stage.dataplane.capabilities().missing) <= set(NOT_YET)
 
 
 LIMITED = """if True:
     import os, resource
-    from netledger.dataplanes.linux.nftables import Nftables, _load
+    from netledger.dataplanes.linux.firewall.libnftables import Nftables, _load
     _load()
     free = os.dup(0)
     os.close(free)
@@ -117,7 +123,7 @@ def test_libnftables_without_a_descriptor():
 
 FORBIDDEN = """if True:
     import ctypes
-    from netledger.dataplanes.linux.nftables import Nftables
+    from netledger.dataplanes.linux.firewall.libnftables import Nftables
     header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert ctypes.CDLL(None).capset(header, data) == 0
     try:
@@ -151,3 +157,38 @@ def test_identities(stage):
 def address(text):
     """Pack an address."""
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def test_iptables_without_its_library(host, tmp_path, monkeypatch):
+    """Without python-iptables the firewall is missing, and it says what to install; everything else is there."""
+    text = iptables.WORKER.read_text()
+    worker = tmp_path / "xtables.py"
+    worker.write_text(text.replace("        import iptc\n", "        import iptc_that_is_not_there as iptc\n"))
+    assert worker.read_text() != text
+    monkeypatch.setattr(iptables, "WORKER", worker)
+    dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall="iptables")
+    try:
+        missing = dataplane.capabilities().missing
+        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert "No module named 'iptc_that_is_not_there'" in missing["firewall"]
+        assert "install it with netledger's extra `iptables`" in missing["firewall"]
+        outcome = dataplane.apply(Plan((Step(Verb.MAKE, Firewall()),), {}))[0]
+        assert "install it with netledger's extra `iptables`" in str(outcome.fault)
+    finally:
+        dataplane.close()
+
+
+@pytest.mark.parametrize("firewall", ["nftables", "iptables", "none"])
+def test_probing_leaves_nothing(host, firewall):
+    """Each firewall is tried out elsewhere: the host has no rule more."""
+    dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall=firewall)
+    try:
+        capabilities = dataplane.capabilities()
+        assert capabilities.lacks("firewall") is None
+        assert capabilities.omits_firewall is (firewall == "none")
+        assert (capabilities.lacks("published ports") is None) is (firewall != "none")
+    finally:
+        dataplane.close()
+    inside = ["nsenter", f"--net={host}"]
+    assert shell(*inside, "nft", "list", "ruleset") == ""
+    assert "NETLEDGER" not in shell(*inside, "iptables-legacy-save") + shell(*inside, "ip6tables-legacy-save")

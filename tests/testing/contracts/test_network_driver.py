@@ -9,13 +9,18 @@ import pytest
 from msgspec import Struct, field
 
 from netledger import Controller
-from netledger.domain.drivers import DRIVERS, BridgeDriver
+from netledger.domain.drivers import DRIVERS, BridgeDriver, NetworkTraits
+from netledger.domain.drivers.ipvlan import IpvlanDriver
+from netledger.domain.drivers.macvlan import MacvlanDriver
 from netledger.domain.errors import Invalid
-from netledger.domain.events import EndpointCreated, EndpointJoined, NetworkCreated, OptionValue, PortBound
-from netledger.domain.objects import HOST_NAMESPACE, Address, Bridge, ForwardPolicy, KernelObject, VethPair
+from netledger.domain.events import EndpointCreated, EndpointJoined, NetworkCreated, OptionValue, PortBound, PortOpened
+from netledger.domain.objects import HOST_NAMESPACE, Address, Bridge, Firewall, ForwardPolicy, KernelObject, VethPair
 from netledger.domain.options import options_as_labels, parse_options
 from netledger.domain.values import NetworkId, SandboxKind, mac_for
 from netledger.testing.contracts.network_driver import NetworkDriverContract, registered
+
+GATEWAY4 = "com.docker.network.bridge.gateway_mode_ipv4"
+GATEWAY6 = "com.docker.network.bridge.gateway_mode_ipv6"
 
 
 class TestBridgeDriver(NetworkDriverContract):
@@ -35,6 +40,59 @@ class TestBridgeDriver(NetworkDriverContract):
     def make_driver(self) -> BridgeDriver:
         """Make the driver."""
         return BridgeDriver()
+
+
+class TestRoutedBridges(NetworkDriverContract):
+    """The bridge driver, in its other gateway modes and with every other option, is one that the engine can use."""
+
+    accepted = (
+        {},
+        {GATEWAY4: "routed", GATEWAY6: "nat-unprotected", "com.docker.network.bridge.inhibit_ipv4": "true"},
+        {
+            "com.docker.network.bridge.trusted_host_interfaces": "eth1:eth0:eth1",
+            "com.docker.network.host_ipv6": "fd99::1",
+        },
+        {"com.docker.network.container_iface_prefix": "net", "com.docker.network.advertise_addr_nmsgs": 0},
+    )
+    refused = (
+        {GATEWAY4: "bridged"},
+        {"com.docker.network.host_ipv4": "fd99::1"},
+        {"com.docker.network.host_ipv6": "::"},
+        {"com.docker.network.bridge.trusted_host_interfaces": "eth0:a/b"},
+        {"com.docker.network.container_iface_prefix": "interface-name"},
+        {"com.docker.network.advertise_addr_nmsgs": 4},
+        {"com.docker.network.advertise_addr_ms": 99},
+    )
+
+    def make_driver(self) -> BridgeDriver:
+        """Make the driver."""
+        return BridgeDriver()
+
+
+class TestMacvlanDriver(NetworkDriverContract):
+    """The macvlan driver is one that the engine can use."""
+
+    accepted = ({"parent": "eth7"}, {"parent": "eth8.10", "macvlan_mode": "vepa"}, {})
+    refused = ({"parent": "lo"}, {"macvlan_mode": "l2"}, {"parent": "a/b"})
+    parents = ("eth7", "eth8")
+    ports = ()
+
+    def make_driver(self) -> MacvlanDriver:
+        """Make the driver."""
+        return MacvlanDriver()
+
+
+class TestIpvlanDriver(NetworkDriverContract):
+    """The ipvlan driver is one that the engine can use."""
+
+    accepted = ({"parent": "eth7"}, {"parent": "eth8.10", "ipvlan_mode": "l3", "ipvlan_flag": "private"}, {})
+    refused = ({"parent": "lo"}, {"ipvlan_mode": "bridge"}, {"ipvlan_flag": "passthru"})
+    parents = ("eth7", "eth8")
+    ports = ()
+
+    def make_driver(self) -> IpvlanDriver:
+        """Make the driver."""
+        return IpvlanDriver()
 
 
 class QuietOptions(Struct, frozen=True):
@@ -62,6 +120,20 @@ class QuietDriver:
         """Name nothing beyond its needs."""
         return self.needs
 
+    def settle(
+        self, options: dict[str, OptionValue], asked: str, *, internal: bool
+    ) -> tuple[dict[str, OptionValue], bool]:
+        """Take it as it is."""
+        return options, internal
+
+    def traits(self, options: Mapping[str, OptionValue]) -> NetworkTraits:
+        """Be as plain as can be."""
+        return NetworkTraits()
+
+    def lower_host(self, networks: Sequence[NetworkCreated]) -> list[KernelObject]:
+        """Need the firewall's table."""
+        return [Firewall()]
+
     def device(self, network: NetworkId, options: Mapping[str, OptionValue]) -> str:
         """Name the bridge."""
         return f"qu-{network[:12]}"
@@ -86,7 +158,7 @@ class QuietDriver:
         endpoint: EndpointCreated,
         joined: EndpointJoined,
         kind: SandboxKind,
-        ports: Sequence[PortBound],
+        ports: Sequence[PortBound | PortOpened],
     ) -> list[KernelObject]:
         """Make an isolated pair."""
         delegated = kind is SandboxKind.DELEGATED
@@ -150,6 +222,20 @@ class Forgetful(QuietDriver):
 
 class Sharing(QuietDriver):
     """Gives every network the same interface."""
+
+    def settle(
+        self, options: dict[str, OptionValue], asked: str, *, internal: bool
+    ) -> tuple[dict[str, OptionValue], bool]:
+        """Take it as it is."""
+        return options, internal
+
+    def traits(self, options: Mapping[str, OptionValue]) -> NetworkTraits:
+        """Be as plain as can be."""
+        return NetworkTraits()
+
+    def lower_host(self, networks: Sequence[NetworkCreated]) -> list[KernelObject]:
+        """Need the firewall's table."""
+        return [Firewall()]
 
     def device(self, network: NetworkId, options: Mapping[str, OptionValue]) -> str:
         """Name the only bridge."""

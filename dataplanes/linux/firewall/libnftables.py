@@ -1,7 +1,6 @@
-"""The firewall's skeleton: loaded from a text file that a person can review, and compared with what the kernel lists.
+"""libnftables by ctypes: one long-lived handle, no process.
 
-Works through libnftables, by ctypes: one long-lived handle, no process. Keeps: making it replaces the whole table with
-every element in one transaction; other tables are never named. Must not know: what the elements mean, plans.
+Keeps: a run is one transaction; a listing is canonical. Must not know: what the commands are about.
 """
 
 from __future__ import annotations
@@ -10,11 +9,8 @@ import ctypes
 import errno
 import functools
 import json
-from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TypeAlias
 
-from .elements import FirewallElement, elements_of, in_words
 from .nfnetlink import check_access
 
 LIBRARY = "libnftables.so.1"
@@ -42,7 +38,7 @@ class Nftables:
     """A libnftables handle; of the namespace that the calling thread is in when it is made."""
 
     def __init__(self) -> None:
-        """Open the handle; OSError when the library is missing."""
+        """Open the handle; an OSError without errno says that the library is missing and what to install."""
         self._library = _load()
         check_access()  # without a socket the library ends the process; without permission it prints
         self._handle = self._library.nft_ctx_new(0)
@@ -78,60 +74,12 @@ class Nftables:
         self._library.nft_ctx_free(self._handle)
 
 
-class Skeleton:
-    """The table of one instance."""
-
-    def __init__(self, table: str) -> None:
-        self._table = table
-        self._listed: Listing | None = None
-
-    def load(self, nftables: Nftables, elements: Iterable[FirewallElement] = ()) -> None:
-        """Put the table in place of whatever is there by its name, with these elements, in one transaction."""
-        filled: dict[str, list[str]] = {}
-        for thing in elements:
-            for element in elements_of(thing):
-                filled.setdefault(element.set, []).append(in_words(element))
-        # "table" adds an empty one when there is none, so that "delete" cannot fail.
-        commands = [f"table inet {self._table}", f"delete table inet {self._table}", skeleton_text(self._table)]
-        commands += [
-            f"add element inet {self._table} {name} {{ {', '.join(words)} }}" for name, words in filled.items()
-        ]
-        nftables.run("\n".join(commands))
-
-    def is_intact(self, nftables: Nftables, elsewhere: Callable[[Callable[[], None]], None]) -> bool:
-        """Whether the kernel lists the table as it lists our own text, loaded `elsewhere` (a throw-away namespace)."""
-        listed = nftables.list_table(self._table)
-        if listed is None:
-            return False
-        if self._listed is None:
-            elsewhere(self.learn)
-        return listed == self._listed
-
-    def learn(self) -> None:
-        """Learn what the kernel lists for our own text; for a throw-away namespace."""
-        nftables = Nftables()
-        try:
-            nftables.run(skeleton_text(self._table))
-            listed = nftables.list_table(self._table)
-        finally:
-            nftables.close()
-        assert listed is not None, "a table that was just made is not listed"
-        self._listed = listed
-
-
-def skeleton_text(table: str) -> str:
-    """Read `ruleset.nft` for a table's name."""
-    return _ruleset().replace("%TABLE%", table)
-
-
-@functools.cache
-def _ruleset() -> str:
-    return Path(__file__).with_name("ruleset.nft").read_text(encoding="utf-8")
-
-
 @functools.cache
 def _load() -> ctypes.CDLL:
-    library = ctypes.CDLL(LIBRARY)
+    try:
+        library = ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise OSError(f"{LIBRARY} cannot be loaded ({error}); {REMEDY}") from error
     library.nft_ctx_new.argtypes, library.nft_ctx_new.restype = (ctypes.c_uint32,), ctypes.c_void_p
     for name in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
         getattr(library, name).argtypes = (ctypes.c_void_p,)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from .netlink import (
+from ..netlink import (
     ACK,
     CREATE,
     EXCLUSIVE,

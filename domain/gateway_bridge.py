@@ -1,0 +1,201 @@
+"""The gateway bridge: a network that leads a sandbox out whose other networks do not (libnetwork's docker_gwbridge).
+
+Keeps: a sandbox has an endpoint in it only while it has other interfaces and none of its networks is internal or leads
+out; it gets one when an endpoint joins or leaves.
+The network is made when it is first needed and stays; the endpoint is made and deleted as events of whatever changed
+the need. A network that users made before, of that name, is used as it is.
+Knows nothing of: kernels. Source: moby, daemon/libnetwork/default_gateway.go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Container, Sequence
+from typing import NamedTuple
+
+from .commands import CreateNetwork
+from .decision import Context, Decision, Guard
+from .drivers import traits_of
+from .events import (
+    AddressAllocated,
+    EndpointAddress,
+    EndpointCreated,
+    EndpointJoined,
+    EndpointLeft,
+    Event,
+    NetworkCreated,
+    NetworkDeleted,
+    device_tag,
+)
+from .gateways import GATEWAY_NETWORK, Stay, stays
+from .interfaces import choose_interface, device_name
+from .ipam import choose_address
+from .leaving import forget
+from .values import EndpointId, NetworkId, SandboxId, format_address, mac_for
+from .view import View
+
+PREFIX = "gateway_"
+ICC = "com.docker.network.bridge.enable_icc"
+
+
+class Change(NamedTuple):
+    """What a change in a sandbox means for its endpoint in the gateway bridge."""
+
+    events: tuple[Event, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    joining: tuple[Stay, ...] = ()
+    leaving: frozenset[EndpointId] = frozenset()
+
+
+def settle(  # what changes, and the rule by which a network is created
+    view: View,
+    sandbox: SandboxId,
+    context: Context,
+    create_network: Callable[[View, CreateNetwork, Context], Decision] | None,
+    *,
+    joining: Sequence[Stay] = (),
+    leaving: Container[EndpointId] = (),
+) -> Change:
+    """Decide what becomes of a sandbox's endpoint in the gateway bridge when others have joined or left.
+
+    Without `create_network`, which is when many sandboxes are changed at once, none enters: one that needs to does when
+    something joins or leaves it again.
+    """
+    there = [*stays(view, sandbox, leaving), *joining]
+    others = [stay for stay in there if not is_of_bridge(stay)]
+    mine = [stay for stay in there if is_of_bridge(stay)]
+    if is_needed(others) and not mine:
+        if create_network is None:
+            return Change()
+        return _enter(view, sandbox, context, create_network, there)
+    if mine and not is_needed(others):
+        gone = frozenset(stay.endpoint.endpoint for stay in mine)
+        return Change(tuple(event for stay in mine for event in _leave(view, stay, context)), leaving=gone)
+    return Change()
+
+
+def settle_leaving(
+    view: View,
+    joined: EndpointJoined,
+    context: Context,
+    create_network: Callable[[View, CreateNetwork, Context], Decision],
+) -> Change:
+    """Decide the same for one endpoint that leaves; nothing for one of the gateway bridge itself."""
+    network = view.network(joined.network)
+    assert network is not None, "an endpoint's network is there"
+    if network.event.name == GATEWAY_NETWORK:
+        return Change()
+    return settle(view, joined.sandbox, context, create_network, leaving=(joined.endpoint,))
+
+
+def is_needed(others: Sequence[Stay]) -> bool:
+    """Whether a sandbox with these other endpoints needs the gateway bridge."""
+    wired = [stay for stay in others if traits_of(stay.network).has_interfaces]
+    if not wired or any(stay.network.internal for stay in wired):
+        return False
+    return not any(stay.leads_out(family) for stay in wired for family in (4, 6))
+
+
+def is_of_bridge(stay: Stay) -> bool:
+    """Whether it is an endpoint in the gateway bridge that we made."""
+    return stay.is_of_gateway_network and stay.endpoint.name.startswith(PREFIX)
+
+
+def _enter(
+    view: View,
+    sandbox: SandboxId,
+    context: Context,
+    create_network: Callable[[View, CreateNetwork, Context], Decision],
+    there: Sequence[Stay],
+) -> Change:
+    origin = context.origin
+    known = view.network_named(origin.host, GATEWAY_NETWORK)
+    record = view.network(known) if known is not None else None
+    made = Decision(())
+    if record is None:
+        identity = NetworkId(_identity(view, sandbox, "network"))
+        made = create_network(view, CreateNetwork(identity, GATEWAY_NETWORK, options={ICC: False}), context)
+    network = record.event if record is not None else _network_in(made.events)
+    addresses = _addresses(view, network, is_new=record is None)
+    endpoint = _endpoint(view, sandbox, network, addresses, context)
+    owner = ("endpoint", endpoint.endpoint)
+    taken = [
+        AddressAllocated(
+            *origin, pool=held.pool, address=held.address, owner=owner, purpose="endpoint", decided_by="netledger"
+        )
+        for held in addresses
+    ]
+    joined = EndpointJoined(
+        *origin,
+        endpoint=endpoint.endpoint,
+        network=network.network,
+        sandbox=sandbox,
+        device=device_name(context.instance, endpoint.endpoint, view.position),
+        interface=choose_interface(
+            {stay.joined.interface: view.position for stay in there}, "", "eth", "lead a sandbox out"
+        ),
+        priority=0,
+    )
+    guards = [
+        *made.guards,
+        Guard((f"network:{network.network}",), (NetworkDeleted, EndpointCreated)),
+        Guard((device_tag(origin.host, joined.device),), (NetworkCreated, EndpointJoined)),
+        *(Guard((f"address:{held.pool}/{format_address(held.address)}",), (AddressAllocated,)) for held in addresses),
+    ]
+    stay = Stay(joined, endpoint, network)
+    return Change((*made.events, *taken, endpoint, joined), tuple(guards), (stay,))
+
+
+def _leave(view: View, stay: Stay, context: Context) -> list[Event]:
+    joined = stay.joined
+    left = EndpointLeft(
+        *context.origin,
+        endpoint=joined.endpoint,
+        network=joined.network,
+        sandbox=joined.sandbox,
+        device=joined.device,
+        cause="the sandbox needs no gateway bridge any more",
+    )
+    return [left, *forget(view, joined.endpoint, context.origin, forced=False)]
+
+
+def _network_in(events: Sequence[Event]) -> NetworkCreated:
+    return next(event for event in events if isinstance(event, NetworkCreated))
+
+
+def _addresses(view: View, network: NetworkCreated, *, is_new: bool) -> tuple[EndpointAddress, ...]:
+    """Choose an address of each family; in a network that is not there yet the first beside the gateway's."""
+    if is_new:
+        pools = network.pools
+        firsts = [pool.subnet.at(1) if pool.subnet.at(1) != pool.gateway else pool.subnet.at(2) for pool in pools]
+        return tuple(EndpointAddress(p.pool, first, p.subnet.prefix) for p, first in zip(pools, firsts, strict=True))
+    chosen = [
+        choose_address(view, network.pools, None, family, "lead a sandbox out") for family in sorted(network.families)
+    ]
+    return tuple(EndpointAddress(pool.pool, address, pool.subnet.prefix) for pool, address in chosen)
+
+
+def _endpoint(
+    view: View,
+    sandbox: SandboxId,
+    network: NetworkCreated,
+    addresses: tuple[EndpointAddress, ...],
+    context: Context,
+) -> EndpointCreated:
+    record = view.sandbox(sandbox)
+    assert record is not None, "a sandbox that an endpoint joins is there"
+    identity = EndpointId(_identity(view, sandbox, "endpoint"))
+    return EndpointCreated(
+        *context.origin,
+        endpoint=identity,
+        network=network.network,
+        name=f"{PREFIX}{record.event.container[:12]}_{sandbox[:12]}",
+        mac=mac_for(identity),
+        addresses=addresses,
+        labels={},
+    )
+
+
+def _identity(view: View, sandbox: SandboxId, what: str) -> str:
+    """Make an id out of what is unlike anything before: a sandbox's id, and where the log ends."""
+    return hashlib.sha256(f"gateway bridge/{what}/{sandbox}/{view.position}".encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""A host changes its firewall: the new one's rules come before the old one's go, and what flows goes on flowing."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from netledger import Controller
+from netledger.domain.errors import Unavailable
+from netledger.replay import drift
+
+from .conftest import ANSWER_SECONDS, HOST4, inside
+
+
+def opened(stage, tmp_path, **options):
+    """Open the host."""
+    return Controller.open(tmp_path / "state", dataplane="linux", namespace=str(stage.host), **options)
+
+
+def rules(stage):
+    """Tell which backends have programmed anything: read by the tools of each."""
+    found = set()
+    if "table inet netledger-" in stage.run("nft", "list", "tables"):
+        found.add("nftables")
+    for tool in ("iptables-legacy-save", "ip6tables-legacy-save"):
+        if "netledger-" in stage.run(tool):
+            found.add("iptables")
+    return found
+
+
+def reached(stage):
+    """Whether the outside reaches the published port."""
+    with inside(stage.outside, socket.socket) as asking:
+        asking.settimeout(ANSWER_SECONDS)
+        return asking.connect_ex((HOST4, 8080)) == 0
+
+
+@pytest.fixture
+def flow(stage, tmp_path):
+    """Publish a port on nftables, and give a connection through it that goes on: say something, hear it."""
+    with opened(stage, tmp_path) as controller:
+        endpoint = controller.create_network("n1").create_endpoint("web", ports=["8080:80/tcp"])
+        sandbox = controller.create_sandbox("c")
+        endpoint.join(sandbox)
+        place = next(iter(controller.views.sandboxes.sandboxes.values())).event.path
+    with inside(place, socket.socket) as listener, inside(stage.outside, socket.socket) as caller:
+        listener.bind(("", 80))
+        listener.listen()
+        caller.settimeout(ANSWER_SECONDS)
+        caller.connect((HOST4, 8080))
+        served, _ = listener.accept()
+        with served:
+
+            def goes_on():
+                caller.sendall(b"still there?")
+                return served.recv(64) == b"still there?"
+
+            yield goes_on
+    with opened(stage, tmp_path, firewall="nftables") as controller:
+        controller.network("n1").delete(force=True)
+        controller.sandbox("c").delete()
+
+
+def test_from_one_to_the_next_and_back(stage, tmp_path, flow):
+    """Each time the old one's rules are gone, the new one's are whole, and the same connection goes on."""
+    assert rules(stage) == {"nftables"}
+    assert reached(stage)
+    for firewall in ("iptables", "nftables", "iptables"):
+        with opened(stage, tmp_path, firewall=firewall):
+            assert rules(stage) == {firewall}
+        assert flow()
+        assert reached(stage)
+    with opened(stage, tmp_path) as controller:  # as it was left
+        assert rules(stage) == {"iptables"}
+        assert drift(controller).lines == ()
+    with opened(stage, tmp_path, firewall="none") as controller:
+        assert rules(stage) == set()
+        assert drift(controller).lines == ()
+        with pytest.raises(Unavailable, match="the firewall is `none`, so nothing is programmed"):
+            controller.network("n1").create_endpoint("other", ports=["8081:80"])
+    assert not reached(stage)
+    with opened(stage, tmp_path, firewall="auto"):
+        assert rules(stage) == set()
+    with opened(stage, tmp_path, firewall="nftables"):
+        assert rules(stage) == {"nftables"}
+    assert reached(stage)
+
+
+def test_a_start_that_dies_before_the_old_rules_are_gone(stage, tmp_path, flow, monkeypatch):
+    """The next one takes them away, whatever it is asked for."""
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("netledger.dataplanes.linux.LinuxDataplane.retire", die)
+        with pytest.raises(KeyboardInterrupt):
+            opened(stage, tmp_path, firewall="iptables")
+    assert rules(stage) == {"nftables", "iptables"}
+    assert reached(stage)
+    assert flow()
+    with opened(stage, tmp_path):
+        assert rules(stage) == {"iptables"}
+    assert flow()
+    assert reached(stage)
+
+
+def test_a_restart_changes_no_rule(stage, tmp_path, flow):
+    """Nothing is flushed: the tables are the same bytes, counters and all."""
+    for firewall, read in (
+        ("nftables", ["nft", "-a", "list", "ruleset"]),
+        ("iptables", ["iptables-legacy-save", "-c"]),
+    ):
+        with opened(stage, tmp_path, firewall=firewall):
+            pass
+        assert flow()
+        before = [line for line in stage.run(*read).splitlines() if not line.startswith("#")]
+        with opened(stage, tmp_path) as controller:
+            assert drift(controller).lines == ()
+        assert [line for line in stage.run(*read).splitlines() if not line.startswith("#")] == before
+        assert flow()
+
+
+def test_none_gives_what_is_promised(stage, tmp_path):
+    """Endpoints of one network reach each other, and nothing is programmed; who reaches them is others' business."""
+    with opened(stage, tmp_path, firewall="none") as controller:
+        network = controller.create_network("n1", subnets=["10.5.0.0/24"])
+        for name in ("web", "near"):
+            network.create_endpoint(name).join(controller.create_sandbox(name))
+        places = {sandbox.info().container: sandbox.key for sandbox in controller.sandboxes()}
+        address = controller.endpoint("web").info().addresses[0].split("/")[0]
+        with stage.listening(places["web"], address, 80) as listener:
+            assert stage.reach(places["near"], address, 80, listener)
+            stage.run("ip", "route", "add", "10.5.0.0/24", "via", HOST4, namespace=stage.outside)
+            assert stage.reach(stage.outside, address, 80, listener)
+            stage.run("nft", "add table ip own")
+            stage.run("nft", "add chain ip own f { type filter hook forward priority 0 ; policy drop ; }")
+            assert stage.reach(stage.outside, address, 80, listener) is None
+        assert rules(stage) == set()
+        assert drift(controller).lines == ()
+        network.delete(force=True)
