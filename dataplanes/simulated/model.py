@@ -7,7 +7,6 @@ what the kernel object cannot say itself; None for what others made.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -20,6 +19,20 @@ LOOPBACK_MTU = 65536
 
 Mark: TypeAlias = NetworkId | EndpointId | None
 """As the kernel keeps it in a device's alias: the network of a bridge, the endpoint of a veth pair."""
+
+
+@dataclass(eq=False, slots=True)
+class Numbers:
+    """Numbers from 1 on, each given once; a copy goes on from where it was copied."""
+
+    last: int = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.last += 1
+        return self.last
 
 
 @dataclass(eq=False, slots=True)
@@ -160,7 +173,7 @@ class NetworkNamespace:
     sysctls: dict[str, str] = field(default_factory=dict)
     listeners: set[tuple[int, int]] | None = None
     firewall: Firewall | None = None
-    indices: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    indices: Iterator[int] = field(default_factory=Numbers)
 
     def __post_init__(self) -> None:
         self.devices["lo"] = Loopback("lo", self, next(self.indices), mtu=LOOPBACK_MTU)
