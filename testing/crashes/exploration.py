@@ -300,9 +300,12 @@ class Exploration:
         self._tasks.append(structs.replace(task, program=other) if _names(other) in self._foreseen else task)
 
     def _is_new(self, before: World, after: World, stage: _Stage) -> bool:
-        """Whether a commit has not been cut before: in such a log if `is_thorough`, else at this place of a program."""
+        """Whether a commit has not been cut before: in such a log if `is_thorough`, else at this place of a program.
+
+        The cursor alone is no program's own: else its commits and the checkpoints behind them are cut once in all.
+        """
         appended = after.events[len(before.events) :]
-        where = (before.log_key(), after.cursor) if self._is_thorough else _names(stage.beginning)
+        where = (before.log_key(), after.cursor) if self._is_thorough else _names(stage.beginning) if appended else ()
         commit = (where, appended, bool(before.log_end), bool(after.log_end))
         is_new = commit not in self._begun
         self._begun.add(commit)

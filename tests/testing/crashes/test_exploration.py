@@ -10,6 +10,7 @@ EACH = pytest.mark.parametrize("first", ALPHABET, ids=lambda operation: operatio
 KINDS = {"append", "write", "kernel", "checkpoint"}
 
 
+@pytest.mark.timeout(600)
 @EACH
 def test_every_death_in_a_pair_is_made_good(first, note):
     """Whatever comes after an operation, and whenever in either the process dies, once or several times in a row."""
@@ -43,7 +44,7 @@ def test_every_death_in_a_triple_is_made_good(first, note):
     exploration.explore(first, length=3)
     note("triples", exploration.tally)
     assert exploration.tally.programs == len(ALPHABET) ** 2
-    assert exploration.tally.points.total() > 15_000
+    assert exploration.tally.points.total() > 8_000
 
 
 @pytest.mark.soak
