@@ -5,7 +5,8 @@
 
 from .alphabet import ALPHABET, GROUND, Operation
 from .camera import Camera, Picture
-from .exploration import CrashFound, Exploration, Tally
+from .exploration import Exploration
+from .tally import CrashFound, Tally
 from .worlds import World, describe_state
 
 __all__ = [

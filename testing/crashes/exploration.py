@@ -35,6 +35,7 @@ from ..checkers import check_everything
 from . import writes
 from .alphabet import ALPHABET, GROUND, Operation
 from .camera import Camera, Picture
+from .tally import CrashFound, Tally
 from .worlds import LEDGER, LOG, NAMED, Description, World, describe_state, difference, essence, files_in, fingerprint
 
 Program: TypeAlias = tuple[Operation, ...]
@@ -52,37 +53,6 @@ LEDGER_ID = "c4a5" * 8
 """What is done in the kernel goes by the ledger's id: a known one makes every exploration the same."""
 
 QUICK_PLACE = "/dev/shm"  # noqa: S108  # a directory of our own is made in it
-
-
-class CrashFound(AssertionError):
-    """A death that is not made good: which program, where it died, what is wrong then."""
-
-
-class Tally(Struct):
-    """What was tried: moments of death by kind, torn files opened, and different worlds that were gone on from."""
-
-    points: Counter[str]
-    programs: int = 0
-    opened: int = 0
-    worlds: int = 0
-    deepest: int = 0
-    """The most deaths in a row."""
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.points + other.points,
-            self.programs + other.programs,
-            self.opened + other.opened,
-            self.worlds + other.worlds,
-            max(self.deepest, other.deepest),
-        )
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.points.items()))
-        return (
-            f"{self.programs} programs, {self.points.total():,} points ({kinds}), {self.opened:,} torn files opened, "
-            f"{self.worlds:,} different worlds gone on from, up to {self.deepest} deaths in a row"
-        )
 
 
 class _Task(Struct, frozen=True, eq=False):

@@ -1,8 +1,8 @@
 """Torn writes: every state in which a death can leave the files of an SQLite log within one commit or checkpoint.
 
-A commit writes frames behind the write-ahead log's valid end, for each its header and its page (the format: section
-"WAL File Format" of https://www.sqlite.org/walformat.html); when everything before has been checkpointed it begins
-the file anew, over what lies there. A checkpoint writes pages into the main file while the write-ahead log still
+A commit writes frames behind the write-ahead log's valid end, for each its header and its page (the format: section 4,
+"The Write-Ahead Log", of https://www.sqlite.org/fileformat2.html); when everything before has been checkpointed it
+begins the file anew, over what lies there. A checkpoint writes pages into the main file while the write-ahead log still
 holds them all.
 Keeps: `commits` yields states that lack the commit, `checkpoints` states that lack nothing.
 Knows nothing of: SQLite's library, events.
