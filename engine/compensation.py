@@ -1,7 +1,7 @@
 """Compensation: what is taken back when the dataplane could not do what a batch decided.
 
-Keeps: what failed and what depends on it is taken back, the last first; what does not depend on it stands. What only
-takes away is never taken back: what it needs of the dataplane is tried again.
+Keeps: what failed and what depends on it is taken back, the last first and all at once; what does not depend on it
+stands. What only takes away is never taken back: what it needs of the dataplane is tried again.
 Knows nothing of: how it is carried out.
 """
 

@@ -147,7 +147,8 @@ class Controller:
 
         Each command takes `actor` (else this controller's, else the operating system's user), `reason` and `request`.
         A refused command does not disturb the others; look at each result's `error`, or call its `check`. The same
-        `request` id given again with the same commands changes nothing and answers as the first time.
+        `request` id given again with the same commands changes nothing and answers as the first time; what was refused
+        or taken back is decided anew.
         """
         who = author(asking.get("actor") or self._actor, asking.get("reason", ""), asking.get("request"))
         with self.working() as machine:

@@ -32,6 +32,7 @@ from ..domain.ports import obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
+from .compensation import compensate
 from .requests import Author, is_repetition
 from .results import Result
 
@@ -86,20 +87,20 @@ class Decider:
 
     def decide(self, commands: Sequence[Command], author: Author) -> Batch:
         """Decide all commands and fold what they amount to; a refused one leaves no trace in the views."""
+        batch, obstacles = Batch([], [], [], []), dict[str, str]()
         now = time.time_ns()
-        batch = Batch([], [], [], [])
-        obstacles: dict[str, str] = {}
         for index, command in enumerate(commands):
-            origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
-            result, decision = self._one(index, command, author, origin, obstacles)
-            for stepped in clock_steps(self._views.last_at, decision.events):
-                self._take_in(batch, stepped)
-            first = len(batch.events)
-            for event in decision.events:
-                self._take_in(batch, event)
-            batch.guards.extend(decision.guards)
-            batch.results.append(result)
-            batch.spans.append((first, len(batch.events)))
+            self._decide_next(batch, index, command, author, now, obstacles)
+        return batch
+
+    def decide_undoing(self, failed: Sequence[tuple[Result, Author]]) -> Batch:
+        """Decide to take commands back, each with the author of what undoes it, in this order and all in one batch."""
+        batch, obstacles = Batch([], [], [], []), dict[str, str]()
+        now = time.time_ns()
+        for result, author in failed:
+            reverse = compensate(result, self._views)
+            if reverse is not None:
+                self._decide_next(batch, 0, reverse, author, now, obstacles)
         return batch
 
     def fold(self, position: Position, event: Event) -> None:
@@ -107,6 +108,21 @@ class Decider:
         if self._subscriber is not None:
             self._subscriber.note(event)
         self._views.fold(position, event)
+
+    def _decide_next(
+        self, batch: Batch, index: int, command: Command, author: Author, now: int, obstacles: dict[str, str]
+    ) -> None:
+        """Decide one more command of a batch, seeing what the earlier ones decided, and take in its events."""
+        origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
+        result, decision = self._one(index, command, author, origin, obstacles)
+        for stepped in clock_steps(self._views.last_at, decision.events):
+            self._take_in(batch, stepped)
+        first = len(batch.events)
+        for event in decision.events:
+            self._take_in(batch, event)
+        batch.guards.extend(decision.guards)
+        batch.results.append(result)
+        batch.spans.append((first, len(batch.events)))
 
     def _one(
         self, index: int, command: Command, author: Author, origin: Origin, obstacles: dict[str, str]

@@ -8,7 +8,7 @@ Knows nothing of: names, facades, command lines.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ from ..domain.events import DataplaneFaulted, DriftRepaired, Event, Origin, Reco
 from ..domain.values import HostId, Position, SandboxKind
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
-from .compensation import blame, cause, compensate
+from .compensation import blame, cause
 from .deciding import Batch, Decider, clock_steps
 from .requests import Author
 from .results import Result
@@ -81,12 +81,15 @@ class Machine(Struct):
 
     def commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
         """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it."""
+        return self._commit(lambda: self.decider.decide(commands, author), len(commands))
+
+    def _commit(self, decide: Callable[[], Batch], count: int) -> list[Result]:
         for _ in range(APPEND_ATTEMPTS):
             self.catch_up()
             before = self.views.position
             self._begin()
             try:
-                batch = self.decider.decide(commands, author)
+                batch = decide()
                 self._announce(batch)
                 last = self.ledger.append(batch.events, _distinct(batch.guards), before) if batch.events else None
             except LedgerConflict:
@@ -101,7 +104,7 @@ class Machine(Struct):
                 self._settle_positions(batch, before, last)
             return batch.results
         raise Unavailable(
-            f"{len(commands)} command(s)",
+            f"{count} command(s)",
             f"other writers of this log were first {APPEND_ATTEMPTS} times in a row",
             "try again",
         )
@@ -190,25 +193,28 @@ class Machine(Struct):
         for result in results:
             touched = {entity for record in result.events for entity in record.event.touched()}
             result.faults = tuple(fault for fault in faults if result.error is None and fault.owner in touched)
-        failures: list[NetledgerError] = []
-        for index in sorted(blamed, reverse=True):
-            reason = cause(blamed[index], results[index].events)
-            failures += self._take_back(results[index], author.undoing(index, reason))
-        if failures:
-            raise ExceptionGroup("what failed could not all be taken back", failures)
+        self._take_back(
+            [
+                (results[index], author.undoing(index, cause(blamed[index], results[index].events)))
+                for index in sorted(blamed, reverse=True)
+            ]
+        )
 
-    def _take_back(self, result: Result, author: Author) -> list[NetledgerError]:
-        """Undo a command that failed; where that fails too, return both errors."""
-        assert self.subscriber is not None, "a fault comes from a dataplane"
-        assert result.error is not None, "only what failed is taken back"
-        reverse = compensate(result, self.views)
-        if reverse is None:
-            return []
-        undone = self.commit([reverse], author)[0]
-        advance = self.advance(author)
-        errors = [undone.error] if undone.error else []
-        errors += [_fault_of(fault) for fault in advance.faults]
-        return [result.error, *errors] if errors else []
+    def _take_back(self, failed: Sequence[tuple[Result, Author]]) -> None:
+        """Undo the commands that failed, in one append: no crash leaves a batch half taken back.
+
+        Raises an ExceptionGroup of what failed and why it could not be taken back.
+        """
+        if not failed:
+            return
+        undone = self._commit(lambda: self.decider.decide_undoing(failed), len(failed))
+        if not undone:
+            return
+        errors: list[NetledgerError] = [result.error for result in undone if result.error is not None]
+        errors += [_fault_of(fault) for fault in self.advance(failed[0][1]).faults]
+        if errors:
+            causes = dict.fromkeys(result.error for result, _ in failed if result.error is not None)
+            raise ExceptionGroup("what failed could not all be taken back", [*causes, *errors])
 
     def _fold_the_rest(self) -> None:
         for record in self.ledger.read(after=self.views.position):

@@ -7,7 +7,6 @@ read from the state, each time that it changed. Knows nothing of: plans, packets
 from __future__ import annotations
 
 import errno
-import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
@@ -48,6 +47,7 @@ from .model import (
     Ipvlan,
     Macvlan,
     NetworkNamespace,
+    Numbers,
     RouteEntry,
     Veth,
     Vlan,
@@ -84,7 +84,7 @@ class SimulatedKernel:
         self.host = host
         self.epoch = 0
         """How often anything was changed."""
-        self._macs = itertools.count(1)
+        self._macs = Numbers()
         own = NetworkNamespace(host, HOST_NAMESPACE, is_ours=False, listeners=set())
         self.namespaces: dict[SandboxId, NetworkNamespace] = {HOST_NAMESPACE: own}
         self._lifted: dict[Key, KernelObject] = {}

@@ -7,7 +7,6 @@ what the kernel object cannot say itself; None for what others made.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -21,6 +20,20 @@ LOOPBACK_MTU = 65536
 
 Mark: TypeAlias = NetworkId | EndpointId | None
 """As the kernel keeps it in a device's alias: the network of a bridge, the endpoint of a veth pair."""
+
+
+@dataclass(eq=False, slots=True)
+class Numbers:
+    """Numbers from 1 on, each given once; a copy goes on from where it was copied."""
+
+    last: int = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.last += 1
+        return self.last
 
 
 @dataclass(eq=False, slots=True)
@@ -181,7 +194,7 @@ class NetworkNamespace:
     firewall: Firewall | None = None
     adopted: set[str] = field(default_factory=set)
     """Bridges that others made and that are used as if they were ours."""
-    indices: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    indices: Iterator[int] = field(default_factory=Numbers)
 
     def __post_init__(self) -> None:
         self.devices["lo"] = Loopback("lo", self, next(self.indices), mtu=LOOPBACK_MTU)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 
 from netledger.dataplanes import subscriber as subscriber_module
@@ -18,6 +20,7 @@ from netledger.domain.events import (
     DataplaneFaulted,
     DriftRepaired,
     EndpointAbandoned,
+    EndpointDeleted,
     EndpointJoined,
     EndpointLeft,
     NetworkCreated,
@@ -130,6 +133,30 @@ def test_a_network_that_cannot_be_made_is_taken_back(controller, kernel, faults,
     check(controller, kernel)
     faults.hit()
     controller.do(create_network("n2", "10.2.0.0/24"))
+    check(controller, kernel)
+
+
+def test_a_batch_is_taken_back_in_one_append(controller, kernel, faults):
+    """What failed and all that depends on it is taken back together: a crash never leaves half of a batch."""
+    before = dict(kernel.objects)
+    appended = []
+    append = controller.ledger.append
+    faults.hit(Bridge)
+    with mock.patch.object(
+        controller.ledger, "append", lambda events, *others: appended.append(events) or append(events, *others)
+    ):
+        results = controller.execute(
+            [create_network("n2", "10.2.0.0/24"), create_endpoint("n2", "e", "9090:80"), join("n2/e", "c")], request="r"
+        )
+    assert [type(result.error) for result in results] == [DataplaneFault] * 3
+    _, met, taken_back, mended = appended
+    assert {type(event) for event in met} == {DataplaneFaulted}
+    assert {type(event) for event in mended} == {DriftRepaired}
+    ends = [type(event) for event in taken_back if isinstance(event, EndpointLeft | EndpointDeleted | NetworkDeleted)]
+    assert ends == [EndpointLeft, EndpointDeleted, NetworkDeleted]
+    undone = [event.request.partition("#")[0] for event in taken_back]
+    assert list(dict.fromkeys(undone)) == ["r/2/undo/0", "r/1/undo/0", "r/0/undo/0"], "the last first"
+    assert kernel.objects == before
     check(controller, kernel)
 
 

@@ -135,7 +135,7 @@ def questions(log):
         match record.event:
             case ev.AddressAllocated(address=address):
                 asked.add((who_had_address, format_address(address), ("address",)))
-            case ev.EndpointCreated(mac=mac, name=name):
+            case ev.EndpointCreated(mac=mac, name=name) if mac:
                 asked.add((who_had_mac, format_mac(mac), ("mac",)))
                 asked.add((who_had_name, name, tuple(NAMES)))
             case ev.AliasAdded(alias=name) | ev.NetworkCreated(name=name) | ev.SandboxCreated(container=name):
