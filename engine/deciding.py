@@ -6,7 +6,6 @@ that claims a name or a port of it. Knows nothing of: the log's transaction, ker
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .requests import Author, is_repetition
 from .results import Result
+from .surroundings import here
 
 CLOCK_STEP_NANOSECONDS = 1_000_000_000
 """How far the clock may be behind the last event before it is recorded."""
@@ -85,7 +85,7 @@ class Decider:
 
     def decide(self, commands: Sequence[Command], author: Author) -> Batch:
         """Decide all commands and fold what they amount to; a refused one leaves no trace in the views."""
-        now = time.time_ns()
+        now = here().now()
         batch = Batch([], [], [], [])
         obstacles: dict[str, str] = {}
         for index, command in enumerate(commands):
