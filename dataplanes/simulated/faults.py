@@ -215,7 +215,7 @@ class Faults:
 def askew(wanted: KernelObject) -> KernelObject | None:
     """Give the same object otherwise than it was asked for: equal in its key alone; None where nothing else is in it.
 
-    A name of something else is left as it is, since a thing cannot be made on what is not there.
+    A name or kind of something else is left as it is: a thing cannot be made on what is not there.
     """
     for field in structs.fields(wanted):
         value = getattr(wanted, field.name)
@@ -232,7 +232,7 @@ def _others(name: str, value: object) -> tuple[object, ...]:
             return (not value,)
         case int() if name == "mtu":
             return (1280 if value != 1280 else 1400,)
-        case int():
+        case int() if name not in ("protocol", "family"):
             return (value + 1,)
         case str() if name == "value":
             return ("0" if value != "0" else "1",)
