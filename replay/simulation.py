@@ -156,6 +156,14 @@ def build(views: Views, host: HostId, name: str = HOST) -> SimulatedKernel:
     return kernel
 
 
+def build_fabric(states: Mapping[str, tuple[Views, HostId]]) -> Fabric:
+    """Make everything that the logs of several hosts call for, by the hosts' names, on one underlay."""
+    fabric = Fabric()
+    for name, (views, host) in states.items():
+        fabric.adopt(build(views, host, name))
+    return fabric
+
+
 def describe(matrix: Mapping[Question, Verdict]) -> str:
     """Write a matrix down: a line for each place asked from, what it reaches and what it does not."""
     lines: dict[str, dict[Verdict, list[str]]] = {}

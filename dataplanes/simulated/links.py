@@ -65,7 +65,7 @@ class Wires:
                 yield from self._arrive(peer, frame, passed)
             case Ethernet(segment=Segment() as segment):
                 for card in segment.devices.values():
-                    if card is not device:
+                    if card is not device and (card.mac == frame.destination or _may_take(card, frame)):
                         yield from self._arrive(card, frame, passed)
             case BridgeDevice():
                 yield from self._bridge(device, None, frame, passed)
@@ -174,6 +174,11 @@ class Wires:
         for remote in device.remotes if known is None else (known,):
             for other in self._tunnel(device, remote):
                 yield from self._arrive(other, frame, over)
+
+
+def _may_take(card: Ethernet, frame: Frame) -> bool:
+    """Whether a card that a frame is not addressed to may let it in all the same."""
+    return frame.destination == EVERYBODY or card.bridge is not None or bool(card.children)
 
 
 def key_of(device: Device) -> Key | None:
