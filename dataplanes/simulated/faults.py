@@ -188,7 +188,8 @@ class Faults:
         rule = self.plan.rule(kind)
         self._occasions[kind] += 1
         strikes = self._chance.randrange(WHOLE) < rule.share or self._occasions[kind] in rule.at
-        self.injected[kind] += strikes
+        if strikes:
+            self.injected[kind] += 1
         return strikes
 
     def die_before_step(self, number: int | None) -> None:
