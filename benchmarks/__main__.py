@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("ordinals", "attach")
+BENCHMARKS = ("ordinals", "simulate", "attach")
 
 
 def main() -> int:

@@ -64,8 +64,10 @@ class Wires:
             case Veth(peer=Veth() as peer):
                 yield from self._arrive(peer, frame, passed)
             case Ethernet(segment=Segment() as segment):
+                is_for_all = frame.destination == EVERYBODY
                 for card in segment.devices.values():
-                    if card is not device and (card.mac == frame.destination or _may_take(card, frame)):
+                    may_take = is_for_all or card.mac == frame.destination or card.children or card.bridge is not None
+                    if may_take and card is not device:
                         yield from self._arrive(card, frame, passed)
             case BridgeDevice():
                 yield from self._bridge(device, None, frame, passed)
@@ -174,11 +176,6 @@ class Wires:
         for remote in device.remotes if known is None else (known,):
             for other in self._tunnel(device, remote):
                 yield from self._arrive(other, frame, over)
-
-
-def _may_take(card: Ethernet, frame: Frame) -> bool:
-    """Whether a card that a frame is not addressed to may let it in all the same."""
-    return frame.destination == EVERYBODY or card.bridge is not None or bool(card.children)
 
 
 def key_of(device: Device) -> Key | None:
