@@ -6,6 +6,7 @@ Shares no code with the views, and asks nobody but the events.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Hashable
 from typing import Any, ClassVar
@@ -105,5 +106,6 @@ def require(holds: object, words: str) -> None:
         raise Wrong(words)
 
 
+@functools.cache
 def _method_name(kind: type[Event]) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()

@@ -3,14 +3,15 @@
 Keeps: the same settings give the same run, the same logs byte for byte, and a run of fewer steps is the beginning of
 one of more. Knows nothing of: terminals, command lines.
 
-A step is an operation on one host: a few commands of the random author, or commands together with a fault. Every
-`QUIET_STEPS` steps nothing goes wrong for a while, what is owed is made good, what somebody altered is repaired; then
+A step is an operation on one host: a few commands of the random author, or commands together with a fault. At
+quiet points nothing goes wrong for a while, what is owed is made good, what somebody altered is repaired; then
 every checker holds, the kernel is what the log calls for, and packets go where the networks say.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -40,7 +41,9 @@ from .questions import expectations
 from .summary import Summary
 from .world import OUTSIDE, World
 
-QUIET_STEPS = 10
+QUIET_EVERY = ((200, 10), (1000, 25), (5000, 100), (sys.maxsize, 500))
+"""Up to which step there is a quiet point after how many: what is checked there grows with the logs."""
+
 QUESTIONS = 24
 """So many are asked of each host at a quiet point, chosen from all whose answer is known."""
 
@@ -159,7 +162,7 @@ class SystemRun:
                 host = self.choice.pick(self.hosts)
                 self.summary.steps = step
                 self._step(host, step)
-                if step % QUIET_STEPS == 0 or step == self.settings.steps:
+                if _is_quiet(step) or step == self.settings.steps:
                     for host in self.hosts:
                         self._be_quiet(host)
                     self.summary.quiet_points += 1
@@ -440,6 +443,10 @@ class _Watched(Struct):
 
     def __post_init__(self) -> None:
         self.checkers = [checker() for checker in CHECKERS]
+
+
+def _is_quiet(step: int) -> bool:
+    return step % next(every for until, every in QUIET_EVERY if step <= until) == 0
 
 
 def _struck(injected: Counter[str]) -> int:
