@@ -6,6 +6,7 @@ Keeps: each does what an operator, another program or a container runtime could 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from msgspec import structs
 
@@ -22,13 +23,14 @@ SHARED = "shared"
 
 
 def disturb(host: SimulatedHost, choose: Choose) -> str:
-    """Do something to the kernel; say what kind of thing it was, or nothing where there was nothing to do it to."""
+    """Do something to the kernel; say what kind of thing it was, or nothing where there is nothing to do it to."""
     names = list(_DISTURBANCES)
-    name = names[choose(len(names))]
-    try:
-        return name if _DISTURBANCES[name](host, choose) else ""
-    except KernelError:  # as the kernel would not let anybody
-        return ""
+    first = choose(len(names))
+    for name in names[first:] + names[:first]:
+        with suppress(KernelError):  # as the kernel would not let anybody
+            if _DISTURBANCES[name](host, choose):
+                return name
+    return ""
 
 
 def _pick(host: SimulatedHost, choose: Choose, *kinds: type[KernelObject]) -> KernelObject | None:

@@ -71,7 +71,7 @@ class SimulatedHost:
             try:
                 self.controller = self._open()
             except Died:
-                self.recoveries += 1
+                self.faults.injected["die: in a recovery"] += 1
             else:
                 break
         else:

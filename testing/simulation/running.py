@@ -199,6 +199,8 @@ class SystemRun:
             if self._dies_now(host):
                 raise Died
         except Died:
+            if host.faults.choose(3) == 0:
+                host.faults.die_before_step(1 + host.faults.choose(LAST_STEP_TO_DIE_AT))  # in the recovery, too
             self._restart(host, host.come_back)
         except ExceptionGroup as group:  # what failed could not all be taken back, either
             self._allow_faults(host, group)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from netledger.dataplanes.simulated import FaultPlan, SimulatedKernel, forwarding
 from netledger.dataplanes.simulated.faults import PRESETS, Kind
 from netledger.dataplanes.simulated.firewall import Ruling
+from netledger.domain.errors import LedgerConflict
 from netledger.domain.objects import PortForward
 from netledger.domain.values import Position
 from netledger.ledger.ledger import Ledger
@@ -85,7 +87,6 @@ def test_every_kind_of_fault_happens(tmp_path):
     summary = run(Settings(2, 150, 2, MANY), tmp_path).summary
     assert all(summary.faults[kind] for kind in Kind)
     assert len([name for name in summary.faults if name.startswith("half: ")]) == 4
-    assert len([name for name in summary.faults if name.startswith("alter: ")]) >= 5
     assert summary.recovered_steps > summary.recoveries > 0
     assert summary.repaired_steps > summary.repairs > 0
     assert summary.slow_seconds > 0
@@ -93,6 +94,34 @@ def test_every_kind_of_fault_happens(tmp_path):
     text = "\n".join(summary.lines())
     for words in ("refusal sites", "half: ", "twice: a request", "twice: events", "reached", "recoveries", "JoinEnd"):
         assert words in text
+
+
+def test_a_kernel_is_altered_in_every_way(tmp_path):
+    """Each is noticed as drift, and repaired."""
+    summary = run(Settings(1, 60, 1, FaultPlan.parse("alter=80%")), tmp_path).summary
+    assert len([name for name in summary.faults if name.startswith("alter: ")]) == 7
+    assert summary.repaired_steps > summary.repairs > 0
+
+
+def test_another_writer_comes_between_looking_and_appending(tmp_path, monkeypatch):
+    """Its events conflict with what was decided, or are overtaken by nothing and the append lands behind them."""
+    met = Counter()
+    whole = Ledger.append
+
+    def append(ledger, events, guards, after):
+        try:
+            last = whole(ledger, events, guards, after)
+        except LedgerConflict:
+            met["conflict"] += 1
+            raise
+        met["behind others" if last - len(events) > after else "at once"] += 1
+        return last
+
+    monkeypatch.setattr(Ledger, "append", append)
+    outcome = run(Settings(1, 150, 2, FaultPlan.parse("late=40%")), tmp_path)
+    assert outcome.failure is None
+    assert min(met["conflict"], met["behind others"], met["at once"]) > 0
+    assert "another writer" in {record.event.actor for record in events(tmp_path / "host1")}
 
 
 def test_a_plan_of_given_occasions_strikes_there(tmp_path):

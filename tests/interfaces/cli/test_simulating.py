@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 
 import pytest
 
@@ -39,6 +40,17 @@ def test_a_run_tells_what_it_has_exercised(made):
         assert words in first
     assert first.endswith("everything holds\n")
     assert made("simulate --seed 5 --steps 40 --hosts 2 --faults many").out == first
+
+
+def test_a_bar_is_shown_on_a_terminal_only(cli, monkeypatch):
+    """It goes to stderr, and what was asked for is the same."""
+    words = "simulate --seed 5 --steps 12 --faults none"
+    quiet = cli(words)
+    monkeypatch.setattr(sys.stderr.__class__, "isatty", lambda _: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    shown = cli(words)
+    assert (quiet.err, shown.out) == ("", quiet.out)
+    assert "steps" in shown.err
 
 
 def test_json(made):
