@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("ordinals", "simulate", "attach")
+BENCHMARKS = ("ordinals", "simulate", "attach", "who")
 
 
 def main() -> int:

@@ -179,7 +179,7 @@ class Controller:
         driver's, by libnetwork's labels.
         """
         identity = NetworkId(check_id("network", id) if id else new_id(asking.get("request"), f"network/{name}"))
-        pools = _pool_requests(subnets, gateways, ipv4=ipv4, ipv6=ipv6, allocation=allocation)
+        pools = pool_requests(subnets, gateways, ipv4=ipv4, ipv6=ipv6, allocation=allocation)
         command = CreateNetwork(identity, name, driver, pools, internal, dict(options or {}), dict(labels or {}))
         self.do(command, **asking)
         return Network(self, identity)
@@ -351,7 +351,7 @@ def _sandbox_kind(text: str) -> SandboxKind:
         raise Invalid(f"sandbox kind {text!r}", "unknown", f"known: {', '.join(SandboxKind)}") from None
 
 
-def _pool_requests(
+def pool_requests(
     subnets: Sequence[str], gateways: Sequence[str], *, ipv4: bool, ipv6: bool, allocation: str
 ) -> tuple[PoolRequest, ...]:
     """Turn what a caller writes into one request for each pool; a gateway goes to the subnet that it is in."""

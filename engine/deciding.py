@@ -91,10 +91,8 @@ class Decider:
         for index, command in enumerate(commands):
             origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
             result, decision = self._one(index, command, author, origin, obstacles)
-            behind = self._views.last_at - now
-            if decision.events and behind > CLOCK_STEP_NANOSECONDS:
-                request = f"{author.request}/clock"
-                self._take_in(batch, ClockStepped(now, author.actor, request, "", self._host, back=behind))
+            for stepped in clock_steps(self._views.last_at, decision.events):
+                self._take_in(batch, stepped)
             first = len(batch.events)
             for event in decision.events:
                 self._take_in(batch, event)
@@ -182,6 +180,19 @@ class Decider:
         if self._capabilities is None:
             self._capabilities = self._dataplane.capabilities() if self._dataplane is not None else EVERYTHING
         return self._capabilities
+
+
+def clock_steps(last_at: int, events: Sequence[Event]) -> list[ClockStepped]:
+    """Say that the clock went back before these events, if it did since `last_at` by more than a writer may lag.
+
+    Whoever looks for a time in the log relies on it: between two such events the log's times hardly ever go back.
+    """
+    back = last_at - events[0].at if events else 0
+    if back <= CLOCK_STEP_NANOSECONDS:
+        return []
+    first = events[0]
+    request = f"{first.request.rpartition('/')[0]}/clock"
+    return [ClockStepped(first.at, first.actor, request, "", first.host, back=back)]
 
 
 def _claims(host: HostId, events: Sequence[Event]) -> Iterator[tuple[Claim, str]]:

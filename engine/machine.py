@@ -22,7 +22,7 @@ from ..domain.values import HostId, Position, SandboxKind
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
 from .compensation import blame, cause, compensate
-from .deciding import Batch, Decider
+from .deciding import Batch, Decider, clock_steps
 from .requests import Author
 from .results import Result
 from .surroundings import here
@@ -109,7 +109,8 @@ class Machine(Struct):
     def record(self, events: Sequence[Event]) -> list[Recorded[Event]]:
         """Append events that need no deciding: what the dataplane did or met."""
         self.catch_up()
-        last = self.ledger.append(events, (), self.views.position)
+        stepped = clock_steps(self.views.last_at, events)
+        last = self.ledger.append([*stepped, *events], (), self.views.position)
         self.catch_up()
         return [Recorded(Position(last - len(events) + 1 + index), event) for index, event in enumerate(events)]
 

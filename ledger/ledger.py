@@ -21,7 +21,7 @@ from ..domain.errors import LedgerBusy, LedgerDamaged, LedgerFull
 from ..domain.events import Event, Recorded
 from ..domain.values import NOWHERE, Position
 from .chain import Verification
-from .recorder import NO_END, RawEvent, Recorder, Statistics
+from .recorder import NO_END, RawEvent, Recorder, Statistics, time_of
 
 if TYPE_CHECKING:
     from .codec import Codec, Decode
@@ -102,6 +102,27 @@ class Ledger:
             after=after, until=NO_END if until is None else until, tags=tags, types=names, limit=limit
         ):
             yield from self._decode(batch)
+
+    def positions(
+        self, tag: str, *, after: Position = NOWHERE, until: Position, limit: int, last: bool = False
+    ) -> list[Position]:
+        """List where a tag is, in order: the first so many positions, or the `last` so many; no event is read."""
+        found = self._recorder.positions(tag, after=after, until=until, limit=limit, last=last)
+        return [Position(position) for position in found]
+
+    def find_tags(self, prefix: str, ending: str) -> list[str]:
+        """List, in order, the tags that are `prefix`, a scope without a slash, `/` and `ending`."""
+        return self._recorder.find_tags(prefix, ending)
+
+    def times(self, *, after: Position = NOWHERE, until: Position | None = None) -> Iterator[tuple[Position, int]]:
+        """Yield each event's position and its time, UTC nanoseconds; nothing else of it is decoded."""
+        end = NO_END if until is None else until
+        for batch in self._recorder.read_raw(after=after, until=end, tags=(), types=(), limit=None):
+            for position, _, data in batch:
+                at = time_of(data)
+                if at is None:
+                    raise LedgerDamaged(f"read position {position}: it has no time; run `netledger verify`", position)
+                yield Position(position), at
 
     def follow(
         self, after: Position = NOWHERE, stop: threading.Event | None = None, poll_seconds: float = POLL_SECONDS

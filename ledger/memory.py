@@ -25,7 +25,7 @@ from ..domain.errors import LedgerError
 from .batch import Batch, compose
 from .chain import Row, Tip, Verification, first_wrong_in_index, genesis, walk
 from .dcb import Listeners, Response, Subscription, guard_failed, items_of, must_check
-from .recorder import BATCH_EVENTS, RawEvent, Statistics, time_of
+from .recorder import BATCH_EVENTS, RawEvent, Statistics, cut, scoped, time_of
 from .registry import EventType, Registry
 
 
@@ -114,6 +114,18 @@ class MemoryRecorder(DCBRecorder):
         found = islice(self._matching(tags, types, after, min(until, self.head)), limit)
         while positions := list(islice(found, BATCH_EVENTS)):
             yield [(position, self._rows[position - 1][1], self._rows[position - 1][3]) for position in positions]
+
+    def positions(self, tag: str, *, after: int, until: int, limit: int, last: bool = False) -> list[int]:
+        """List where a tag is, in order."""
+        until = min(until, self.head)
+        held = self._positions_of_tag.get(tag, [])
+        return cut(held[bisect_right(held, after) : bisect_right(held, until)], limit, last=last)
+
+    def find_tags(self, prefix: str, ending: str) -> list[str]:
+        """List the tags that are the prefix, a scope, a slash and the ending; looks at all tags."""
+        last = self.head
+        found = scoped(list(self._positions_of_tag), prefix, ending)
+        return [tag for tag in found if self._positions_of_tag[tag][:1] and self._positions_of_tag[tag][0] <= last]
 
     def describe(self, number: int) -> EventType:
         """Say which event type a number stands for."""

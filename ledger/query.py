@@ -43,6 +43,38 @@ def by_type(columns: str) -> str:
     )
 
 
+POSITIONS = "SELECT position FROM tags WHERE tag = ?1 AND position > ?2 AND position <= ?3 ORDER BY position LIMIT ?4"
+LAST_POSITIONS = POSITIONS.replace("ORDER BY position", "ORDER BY position DESC")
+"""Where a tag is, from the index alone, the first or the last so many. Parameters: tag, after, until, limit."""
+
+_SLASH = "instr(substr(found.tag, length(?1) + 1), '/')"
+
+FIND_TAGS = f"""
+WITH RECURSIVE found (tag) AS (
+    SELECT (SELECT tag FROM tags WHERE tag >= ?1 AND tag < ?2 ORDER BY tag LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT tags.tag FROM tags
+        WHERE tags.tag < ?2 AND tags.tag >= CASE {_SLASH}
+            WHEN 0 THEN found.tag || char(1)
+            ELSE substr(found.tag, 1, length(?1) + {_SLASH} - 1) || '0'
+        END
+        ORDER BY tags.tag LIMIT 1
+    )
+    FROM found WHERE found.tag IS NOT NULL
+),
+wanted (tag) AS (
+    SELECT substr(found.tag, 1, length(?1) + {_SLASH}) || ?3 FROM found WHERE {_SLASH}
+)
+SELECT tag FROM wanted WHERE EXISTS (SELECT 1 FROM tags WHERE tags.tag = wanted.tag) ORDER BY tag
+"""  # noqa: S608 - no value is spliced in
+"""Find the tags PREFIX SCOPE `/` ENDING, whatever the SCOPE (which has no slash): one look at the index for each SCOPE.
+
+Parameters: the prefix, what is behind every tag that begins with it, the ending. `0` comes next behind `/`,
+so that a scope's number of tags does not matter.
+"""
+
+
 @cache
 def all_events(columns: str) -> str:
     """Select all events. Parameters: after, until, limit."""

@@ -8,7 +8,7 @@ Knows nothing of: event classes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -54,6 +54,27 @@ def time_of(data: bytes) -> int | None:
     return fields[0] if isinstance(fields, list) and fields and isinstance(fields[0], int) else None
 
 
+def scoped(tags: Iterable[str], prefix: str, ending: str) -> list[str]:
+    """List, in order and once each, the tags that are the prefix, a scope without a slash, a slash and the ending."""
+    assert prefix.endswith((":", "/")), f"prefix {prefix!r} ends where a scope begins"
+    end = f"/{ending}"
+    return sorted(
+        {
+            tag
+            for tag in tags
+            if tag.startswith(prefix)
+            and tag.endswith(end)
+            and "/" not in tag[len(prefix) : -len(end)]
+            and len(tag) >= len(prefix) + len(end)
+        }
+    )
+
+
+def cut(positions: list[int], limit: int, *, last: bool) -> list[int]:
+    """Leave the first so many, or the last."""
+    return positions[max(len(positions) - limit, 0) :] if last else positions[:limit]
+
+
 class Recorder(Protocol):
     """A log of DCB events, with what a ledger needs beside them.
 
@@ -79,6 +100,16 @@ class Recorder(Protocol):
         self, *, after: int, until: int, tags: Sequence[str], types: Sequence[str], limit: int | None
     ) -> Iterator[Sequence[RawEvent]]:
         """Yield batches of the events that have all tags and one of the types, in order of position."""
+
+    def positions(self, tag: str, *, after: int, until: int, limit: int, last: bool = False) -> list[int]:
+        """List where a tag is, in order: the first so many positions, or the `last` so many; no event is read."""
+
+    def find_tags(self, prefix: str, ending: str) -> list[str]:
+        """List, in order, the tags that are `prefix`, a SCOPE without a slash, `/` and `ending`.
+
+        `find_tags("mac:", "02:42:0a:00:00:07")` says in which networks that MAC address ever was. What it costs grows
+        with the scopes that begin with the prefix, not with the log.
+        """
 
     def describe(self, number: int) -> EventType:
         """Say which event type a number stands for."""

@@ -35,7 +35,7 @@ from . import sqlite_file, sqlite_inspection
 from .batch import compose
 from .chain import Tip, Verification, genesis
 from .dcb import Listeners, Response, Subscription, guard_failed, items_of, must_check
-from .recorder import BATCH_EVENTS, NO_END, RawEvent, Statistics
+from .recorder import BATCH_EVENTS, NO_END, RawEvent, Statistics, cut, scoped
 from .registry import EventType, Registry
 from .sqlite_errors import SQLITE_ERRORS, cause_of, explain
 
@@ -217,6 +217,27 @@ class SQLiteRecorder(DCBRecorder):
     ) -> Iterator[Sequence[RawEvent]]:
         """Yield batches of the events that have all tags and one of the types, in order of position."""
         yield from self._pages(sql.RAW, tags, types, after, min(until, self.head), limit)
+
+    def positions(self, tag: str, *, after: int, until: int, limit: int, last: bool = False) -> list[int]:
+        """List where a tag is, in order, from the index alone."""
+        until = min(until, self.head)
+        if self.damage is not None:
+            found = [row[0] for page in self._pages_of_whole(sql.RAW, (tag,), (), after, until, None) for row in page]
+            return cut(found, limit, last=last)
+        with self._readers.lend() as reader:
+            rows = reader.execute(sql.LAST_POSITIONS if last else sql.POSITIONS, (tag, after, until, limit)).fetchall()
+        found = [position for (position,) in rows]
+        return found[::-1] if last else found
+
+    def find_tags(self, prefix: str, ending: str) -> list[str]:
+        """List the tags that are the prefix, a scope, a slash and the ending."""
+        self._check_process()
+        if self.damage is not None:
+            rows = self._pages_of_whole(sql.FULL, (), (), 0, self._whole, None)
+            return scoped((tag for page in rows for row in page for tag in msgpack.unpackb(row[3])), prefix, ending)
+        with self._readers.lend() as reader:
+            found = reader.execute(sql.FIND_TAGS, (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1), ending))
+            return [tag for (tag,) in found]
 
     def describe(self, number: int) -> EventType:
         """Say which event type a number stands for."""

@@ -1,7 +1,8 @@
 """A Hypothesis state machine over every command of the container network model, on any dataplane.
 
 Keeps: after every step the log keeps its invariants, the views are the fold of the log, and what is observed is what
-the log calls for. Subclass it, say which dataplane, and take its `TestCase`:
+the log calls for. A run that failed prints the script that reproduces it. Subclass it, say which dataplane, and take
+its `TestCase`:
 
     class Mine(CnmMachine):
         def make_dataplane(self):
@@ -27,7 +28,8 @@ from ..replay import rebuild, repair
 from .author import GROUND, KINDS, Author, Seeded, Universe
 from .checkers import check_everything
 from .coverage import Coverage, CoverageReport
-from .strategies import Drawn
+from .scripts import Stage, Writer, write
+from .strategies import Drawn, numbers
 
 
 def fitting(*kinds: str) -> st.SearchStrategy[Command]:
@@ -36,8 +38,8 @@ def fitting(*kinds: str) -> st.SearchStrategy[Command]:
     @st.composite
     def write(draw: st.DrawFn) -> Command:
         machine = draw(st.runner())
-        author = Author(Drawn(draw), machine.universe, lambda: machine.controller.views)
-        return author.command(draw(st.sampled_from(sorted(set(kinds)))))
+        kind = draw(st.sampled_from(sorted(set(kinds))))
+        return Author(Drawn(draw(numbers())), machine.universe, lambda: machine.controller.views).command(kind)
 
     return write()
 
@@ -45,8 +47,12 @@ def fitting(*kinds: str) -> st.SearchStrategy[Command]:
 @st.composite
 def grounds(draw: st.DrawFn) -> list[Command]:
     """Draw commands that give a machine something to work with."""
-    author = Author(Drawn(draw), draw(st.runner()).universe)
-    return [author.command(kind) for kind in GROUND]
+    author = Author(Drawn([]), draw(st.runner()).universe)
+    commands = []
+    for kind in GROUND:
+        author.choice = Drawn(draw(numbers()))
+        commands.append(author.command(kind))
+    return commands
 
 
 class CnmMachine(RuleBasedStateMachine):
@@ -60,6 +66,9 @@ class CnmMachine(RuleBasedStateMachine):
         super().__init__()
         self.dataplane = self.make_dataplane()
         self.controller = Controller.open(dataplane=self.dataplane)
+        self._stage = Stage(self.controller)
+        self._writer = Writer((*self.universe.networks, *self.universe.endpoints, *self.universe.sandboxes))
+        self._script: list[str] = []
 
     def make_dataplane(self) -> Dataplane:
         """Make the dataplane that is tested."""
@@ -91,6 +100,7 @@ class CnmMachine(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         """Make the kernel anew from the log; nothing is to be done."""
+        self._script.append("rebuild")
         assert rebuild(self.controller).comparison.agrees, "the kernel had come to differ"
 
     @rule(choice=st.integers(0, 999))
@@ -100,7 +110,8 @@ class CnmMachine(RuleBasedStateMachine):
         if isinstance(dataplane, SimulatedDataplane) and dataplane.kernel.objects:
             there = sorted(dataplane.kernel.objects)
             key = there[choice % len(there)]
-            note(f"# somebody removes {key}")
+            self._stage.learn()
+            self._script += [f"kernel remove {self._stage.names.told(key)}", "repair"]
             dataplane.kernel.remove(dataplane.kernel.objects[key])
             done = repair(self.controller)
             assert not done.comparison.agrees, "nobody noticed that something is gone"
@@ -116,7 +127,8 @@ class CnmMachine(RuleBasedStateMachine):
             raise AssertionError("\n".join(map(str, found)))
 
     def teardown(self) -> None:
-        """Delete everything: nothing stays."""
+        """Delete everything: nothing stays. Of a run that failed, the script is printed that reproduces it."""
+        note(f"the same as a script, for python -m netledger.testing.scripts:\n\n{self.script()}")
         author = Author(Seeded(0), self.universe, lambda: self.controller.views)
         self.controller.execute(author.farewell())
         with self.controller.reading() as views:
@@ -125,10 +137,16 @@ class CnmMachine(RuleBasedStateMachine):
             assert not views.ipam.by_space or not any(views.ipam.by_space.values()), "a pool stays"
         self.controller.close()
 
+    def script(self) -> str:
+        """Write down what was done so far, as a script."""
+        return write(self._script)
+
     # --- within
 
     def _ask(self, command: Command) -> Refusal | None:
         self.coverage.asked(command)
+        with self.controller.reading() as views:
+            self._script += self._writer.lines(command, views)
         result = self.controller.execute([command])[0]
         if isinstance(result.error, Refusal):
             self.coverage.refused(result.error)

@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +91,21 @@ def ledger_from(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledg
         numbers = iter(range(1, 1_000_000))
 
         def run(script: str | Path) -> Controller:
-            from ..dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+            from .scripts import INLINE, ScriptError, Stage, parse
+            from .scripts import run as play
 
+            text = script.read_text(encoding="utf-8") if isinstance(script, Path) else textwrap.dedent(script)
+            try:
+                program = parse(text, str(script) if isinstance(script, Path) else INLINE)
+            except ScriptError as error:
+                raise pytest.fail.Exception(str(error), pytrace=False) from None
             state = tmp_path / f"netledger-{next(numbers)}"
-            controller = stack.enter_context(_opened(request, state, SimulatedDataplane(SimulatedKernel())))
-            _play(script, controller)
-            return controller
+            stage = stack.enter_context(Stage(state))
+            request.node.stash.setdefault(_states, []).append(state)
+            differences = play(program, stage)
+            if differences:
+                pytest.fail("\n".join(map(str, differences)), pytrace=False)
+            return stage.controller
 
         yield run
 
@@ -157,15 +167,6 @@ def _opened(request: pytest.FixtureRequest, state: Path, dataplane: SimulatedDat
     with Controller.open(state, dataplane=dataplane, synchronous="NORMAL", actor="pytest") as controller:
         request.node.stash.setdefault(_states, []).append(state)
         yield controller
-
-
-def _play(script: str | Path, controller: Controller) -> None:
-    from . import scripts
-
-    text = script.read_text() if isinstance(script, Path) else script
-    differences = scripts.run(scripts.parse(text), controller)
-    if differences:
-        pytest.fail("\n".join(map(str, differences)), pytrace=False)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ Knows nothing of: engines, kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -21,21 +21,32 @@ from .author import GROUND, KINDS, Author, Universe
 T = TypeVar("T")
 
 WIDTHS = {4: 32, 6: 128}
+COMMANDS_A_BATCH = 4
 
 
 class Drawn:
-    """Choices that Hypothesis draws, and shrinks towards the first of each."""
+    """Choices of a list of numbers; when it is used up, the first of each.
 
-    def __init__(self, draw: Callable[[st.SearchStrategy[int]], int]) -> None:
-        self._draw = draw
+    What one command takes is in a list of its own, however much it takes: so whole commands can be left out when a
+    history shrinks, and a command shrinks to the simplest by having its list emptied.
+    """
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = iter(numbers)
 
     def pick(self, among: Sequence[T]) -> T:
-        """Draw one."""
-        return among[self._draw(st.integers(0, len(among) - 1))]
+        """Choose one."""
+        return among[next(self._numbers, 0) % len(among)]
 
     def chance(self, percent: int) -> bool:
-        """Draw yes so often, or more."""
-        return self._draw(st.integers(0, 99)) < percent
+        """Answer yes so often, and always when the list is used up."""
+        return next(self._numbers, 0) % 100 < percent
+
+
+def numbers() -> st.SearchStrategy[list[int]]:
+    """Draw what one command's choices are made of."""
+    number = st.integers(0, 9_999)
+    return st.lists(number, max_size=4) | st.lists(number, min_size=8, max_size=16)
 
 
 def addresses(family: int = 4, *, within: Subnet | None = None) -> st.SearchStrategy[bytes]:
@@ -75,34 +86,34 @@ def labels() -> st.SearchStrategy[dict[str, str]]:
 def network_options(driver: str = "bridge") -> st.SearchStrategy[dict[str, OptionValue]]:
     """Draw options that a driver takes."""
     assert driver in DRIVERS, f"there is no driver {driver}"
-    return _written(lambda author: author.options())
+    return numbers().map(lambda found: Author(Drawn(found)).options())
 
 
 def ports() -> st.SearchStrategy[tuple[PortRequest, ...]]:
     """Draw up to two ports to publish."""
-    return _written(lambda author: author.ports())
+    return numbers().map(lambda found: Author(Drawn(found)).ports())
 
 
-@st.composite
-def commands(draw: st.DrawFn, views: Views, universe: Universe | None = None) -> Command:
+def commands(views: Views, universe: Universe | None = None) -> st.SearchStrategy[Command]:
     """Draw a command that usually makes sense in a state."""
-    return Author(Drawn(draw), universe, lambda: views).command()
+    return numbers().map(lambda found: Author(Drawn(found), universe, lambda: views).command())
 
 
-@st.composite
-def histories(draw: st.DrawFn, max_batches: int = 12, universe: Universe | None = None) -> list[list[Command]]:
+def histories(max_batches: int = 12, universe: Universe | None = None) -> st.SearchStrategy[list[list[Command]]]:
     """Draw batches of commands, the first of which lays some ground."""
-    author = Author(Drawn(draw), universe)
-    batches = [[author.command(kind) for kind in GROUND]]
-    for _ in range(draw(st.integers(1, max_batches))):
-        size = draw(st.integers(1, 4))
-        batches.append([author.command(draw(st.sampled_from(KINDS))) for _ in range(size)])
+    step = st.tuples(st.sampled_from(KINDS), numbers())
+    ground = st.tuples(*(numbers() for _ in GROUND)).map(lambda found: list(zip(GROUND, found, strict=True)))
+    rest = st.lists(st.lists(step, min_size=1, max_size=COMMANDS_A_BATCH), min_size=1, max_size=max_batches)
+    return st.builds(lambda first, others: _write([first, *others], universe), ground, rest)
+
+
+def _write(plan: Sequence[Sequence[tuple[str, list[int]]]], universe: Universe | None) -> list[list[Command]]:
+    author = Author(Drawn([]), universe)
+    batches = []
+    for batch in plan:
+        commands = []
+        for kind, found in batch:
+            author.choice = Drawn(found)
+            commands.append(author.command(kind))
+        batches.append(commands)
     return batches
-
-
-def _written(write: Callable[[Author], T]) -> st.SearchStrategy[T]:
-    @st.composite
-    def draw_it(draw: st.DrawFn) -> T:
-        return write(Author(Drawn(draw)))
-
-    return draw_it()

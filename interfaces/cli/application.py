@@ -15,7 +15,19 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes, simulating, watching
+from . import (
+    asking,
+    checking,
+    doctor,
+    endpoints,
+    logs,
+    networks,
+    reaching,
+    reconciling,
+    sandboxes,
+    simulating,
+    watching,
+)
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -39,6 +51,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.repair,
     watching.watch,
     reaching.reach,
+    asking.who,
     logs.verify,
     checking.check,
     simulating.simulate,

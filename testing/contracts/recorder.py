@@ -11,13 +11,14 @@ Keeps: every test begins with an empty log. Knows nothing of: event classes, fil
 
 from __future__ import annotations
 
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import msgpack
 import pytest
@@ -26,6 +27,7 @@ from eventsourcing.dcb.popo import InMemoryDCBRecorder
 from eventsourcing.dcb.tests import DCBRecorderTestCase
 from eventsourcing.persistence import IntegrityError, ProgrammingError
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ...domain.errors import LedgerConflict, LedgerDamaged
 from ...ledger.chain import genesis, link
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from eventsourcing.dcb.api import DCBReadResponse, DCBSubscription
 
 __all__ = ["LogRecorder", "RecorderContract"]
+
+_odd_texts = st.text("ab/-0:é", max_size=3)
+_odd_tags = st.tuples(st.sampled_from(("k:", "l:", "k:a/", "k")), _odd_texts).map("".join)
 
 WRITERS = 4
 APPENDS = 40
@@ -201,6 +206,47 @@ class RecorderContract:
         assert _positions(recorder, tags=["none"]) == []
         assert _positions(recorder, after=1, until=3) == [2, 3]
         assert _positions(recorder, limit=0) == []
+
+    def test_positions_of_a_tag_are_cut_at_either_end(self, recorder: LogRecorder) -> None:
+        """The first so many or the last so many, in order, of committed events alone, after one and until another."""
+        recorder.append([_event("a"), _event("b"), _event("a", "b"), _event("a", "a"), _event("a")])
+
+        def found(**how: Any) -> list[int]:  # noqa: ANN401 - the method's own
+            return recorder.positions("a", **{"after": 0, "until": NO_END, "limit": 9, **how})
+
+        assert found() == found(last=True) == [1, 3, 4, 5]
+        assert (found(limit=2), found(limit=2, last=True)) == ([1, 3], [4, 5])
+        assert (found(after=1, until=4), found(after=1, until=4, limit=1, last=True)) == ([3, 4], [4])
+        assert found(limit=0) == found(limit=0, last=True) == found(after=5) == []
+        assert recorder.positions("none", after=0, until=NO_END, limit=9) == []
+        with pytest.raises(IntegrityError):
+            recorder.append([_event("a")], _unless("b", after=0))
+        assert found(after=4) == [5], "what failed is not found"
+
+    def test_tags_are_found_whatever_their_scope(self, recorder: LogRecorder) -> None:
+        """Those with the prefix, one scope and the ending, in order and once each, of committed events alone."""
+        recorder.append([_event("k:b/x", "k:a/x"), _event("k:a/x", "k:a/y", "k:a/b/x", "k:c/y", "other:d/x", "k:/x")])
+        assert recorder.find_tags("k:", "x") == ["k:/x", "k:a/x", "k:b/x"]
+        assert recorder.find_tags("k:", "b/x") == ["k:a/b/x"], "the ending may have slashes, the scope none"
+        assert recorder.find_tags("k:a/", "x") == ["k:a/b/x"], "a prefix may end in a slash"
+        assert recorder.find_tags("none:", "x") == []
+        with pytest.raises(IntegrityError):
+            recorder.append([_event("k:z/x")], _unless("k:a/x", after=1))
+        assert recorder.find_tags("k:", "x") == ["k:/x", "k:a/x", "k:b/x"], "what failed is not found"
+
+    def test_no_tag_hides_another(self) -> None:
+        """Whatever tags there are, `find_tags` lists those that look like it."""
+
+        @self.settings
+        @given(tags=st.sets(_odd_tags, min_size=1), prefix=st.sampled_from(("k:", "k:a/", "l:")), ending=_odd_texts)
+        def compare(tags: set[str], prefix: str, ending: str) -> None:
+            looks_like_it = re.compile(f"{re.escape(prefix)}[^/]*/{re.escape(ending)}")
+            with tempfile.TemporaryDirectory() as directory, closing(self.open_recorder(Path(directory))) as recorder:
+                recorder.append([_event(tag) for tag in tags])
+                expected = sorted(tag for tag in tags if looks_like_it.fullmatch(tag))
+                assert recorder.find_tags(prefix, ending) == expected, "find_tags: all that fit and no others"
+
+        compare()
 
     def test_a_read_longer_than_a_batch_has_no_seam(self, recorder: LogRecorder) -> None:
         """Batches follow each other without gap or repeat, whatever is read by."""

@@ -60,6 +60,9 @@ def check_what_is_left(path: Path, alias: Alias) -> int:
             expected = [number] if 1 <= number <= found.events else []
             got = [recorded.position for recorded in ledger.read(tags=[f"endpoint:e{number}"], types=[AliasAdded])]
             assert got == expected
+            assert ledger.positions(f"endpoint:e{number}", until=EVENTS, limit=2, last=True) == expected
+            found_tags = ledger.find_tags("name:endpoint/", f"alias{number}")
+            assert found_tags == [f"name:endpoint/n1/alias{place}" for place in expected]
         assert len(list(ledger.read(limit=3))) == min(3, found.events)
         with pytest.raises(LedgerDamaged):
             ledger.append([alias(1)], (), ledger.head)

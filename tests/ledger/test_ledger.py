@@ -50,6 +50,14 @@ def test_reads_are_cut_by_position_tags_types_and_limit(ledger: Ledger, alias: A
     assert positions(tags=["request:r4/0"]) == [4]
 
 
+def test_times_are_read_without_the_rest(ledger: Ledger, alias: Alias) -> None:
+    """Position and time of each event, cut at both ends."""
+    ledger.append([alias(number) for number in (1, 2, 3)], (), 0)
+    everything = [(recorded.position, recorded.event.at) for recorded in ledger.read()]
+    assert list(ledger.times()) == everything
+    assert list(ledger.times(after=1, until=2)) == everything[1:2]
+
+
 def test_a_read_longer_than_a_batch_has_no_seam(ledger: Ledger, alias: Alias) -> None:
     """Batches follow each other without gap or repeat, whatever is read by."""
     count = 2 * BATCH_EVENTS + 1

@@ -10,6 +10,7 @@ from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.errors import Conflict, Forbidden, Unavailable
 from netledger.domain.events import (
+    ClockStepped,
     DataplaneFaulted,
     DriftDetected,
     DriftRepaired,
@@ -46,6 +47,22 @@ def alter(kernel: SimulatedKernel) -> dict[str, object]:
     kernel.alter(structs.replace(bridge, mtu=1200))
     kernel.alter(Masquerade("br-old", 4))
     return before
+
+
+def test_a_clock_that_went_back_is_recorded_before_what_no_command_asked_for(controller, kernel, monkeypatch):
+    """Whoever looks for a time in the log is told of the step by the event in front of the first that shows it."""
+    import time
+
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() - 60_000_000_000)
+    kernel.remove(first(kernel, PortForward))
+    head = controller.ledger.head
+    assert repair(controller, actor="alice", reason="why").faults == ()
+    told = [record.event for record in controller.history(after=head)]
+    assert [type(event) for event in told] == [ClockStepped, DriftDetected, DriftRepaired]
+    assert 59_000_000_000 < told[0].back <= 60_000_000_000
+    assert told[0].at == told[1].at
+    assert (told[0].actor, told[0].request) == ("alice", told[1].request.replace("/-", "/clock"))
 
 
 def test_a_host_that_agrees_has_no_drift(controller):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netledger.testing import scripts
 from tests.testing.test_plugin import PLUGIN
 
 pytest_plugins = ["pytester"]
@@ -23,6 +24,19 @@ def test_every_example_is_a_test_that_passes(pytester: pytest.Pytester) -> None:
     outcomes = result.parseoutcomes()
     assert outcomes.keys() == {"passed"}
     assert outcomes["passed"] > 40
+
+
+def test_the_script_that_is_shown_has_its_outcome(tmp_path: Path) -> None:
+    """The example of a script plays as it stands, and every command is in the table."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    example = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]
+    with scripts.Stage(tmp_path / "state") as stage:
+        assert not scripts.run(scripts.parse(example), stage)
+    table = re.search(r"\| lines \|.*?\n\n", text, re.DOTALL)[0]
+    for line in scripts.usage().splitlines():
+        for word in line.split()[:2]:
+            if word.islower():
+                assert re.search(rf"\b{word.split('|')[0]}\b", table), line
 
 
 def test_the_failure_that_is_shown_is_the_one_that_comes(pytester: pytest.Pytester) -> None:

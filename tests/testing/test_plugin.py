@@ -112,6 +112,61 @@ def test_a_passing_test_leaves_nothing(pytester: pytest.Pytester) -> None:
     assert "kept in" not in str(result.stdout)
 
 
+def test_a_script_gives_its_ledger(pytester: pytest.Pytester) -> None:
+    """From text, indented as it stands in a test, and from a file; each has a ledger and a host of its own."""
+    pytester.makefile(
+        ".txt",
+        shop="network create shop --subnet 10.1.0.0/24\n\nshow networks\n----\nshop bridge: 10.1.0.0/24 via 10.1.0.1\n",
+    )
+    result = run(
+        pytester,
+        """
+        from pathlib import Path
+
+        def test_of_mine(ledger_from):
+            first = ledger_from(Path("shop.txt"))
+            second = ledger_from(\'\'\'
+                network create back
+                endpoint create back db
+
+                restart
+
+                reboot
+                ----
+                ...
+            \'\'\')
+            assert [network.name for network in first.networks()] == ["shop"]
+            assert [network.name for network in second.networks()] == ["back"]
+            second.create_network("more")
+            assert len(first.networks()) == 1
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_a_script_whose_expectations_are_not_met_fails_its_test(pytester: pytest.Pytester) -> None:
+    """The report shows the difference, not the interpreter's own lines, and keeps the ledger."""
+    result = run(
+        pytester,
+        """
+        def test_of_mine(ledger_from):
+            ledger_from("network create shop\\n----\\nNetworkCreated shop\\n")
+
+        def test_no_script(ledger_from):
+            ledger_from("please create a network\\n")
+        """,
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["script:1: network create shop", "*+PoolAllocated 172.17.0.0/16 for shop, chosen"])
+    result.stdout.fnmatch_lines(["the ledger of this test, 4 events, is kept in *"])
+    result.stdout.fnmatch_lines(["*script:1: there is no command 'please create'*"])
+    assert "interpreter.py" not in str(result.stdout)
+    assert "--accept" not in str(result.stdout), "there is no file to write into"
+    show, _ = commands_of(result)
+    shown = subprocess.run([NETLEDGER, *show[1:]], check=True, capture_output=True, text=True).stdout
+    assert "name=shop" in shown
+
+
 def test_a_failure_without_a_ledger_is_left_alone(pytester: pytest.Pytester) -> None:
     """A test that used none of the fixtures is none of the plugin's business, and costs no import."""
     result = run(

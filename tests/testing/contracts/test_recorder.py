@@ -77,6 +77,22 @@ class AnyTag(MemoryRecorder):
         return super().read_raw(tags=tags[:1], **others)
 
 
+class Hasty(MemoryRecorder):
+    """Takes whatever begins and ends so for a tag with one scope."""
+
+    def find_tags(self, prefix: str, ending: str) -> list[str]:
+        """Look at both ends alone."""
+        return sorted(tag for tag in self._positions_of_tag if tag.startswith(prefix) and tag.endswith(f"/{ending}"))
+
+
+class FirstOnly(MemoryRecorder):
+    """Gives the first positions whichever are wanted."""
+
+    def positions(self, tag: str, **how: Any) -> list[int]:
+        """Look at one end."""
+        return super().positions(tag, **{**how, "last": False})
+
+
 class Seamy(MemoryRecorder):
     """Loses the last event of each full batch."""
 
@@ -128,6 +144,9 @@ class Forgetful(SQLiteRecorder):
         (SelfConscious, "test_a_condition_looks_at_what_came_after_its_position"),
         (AnyTag, "test_raw_reads_are_cut_by_tags_types_and_limits"),
         (AnyTag, "test_raw_reads_give_what_the_library_s_query_gives"),
+        (FirstOnly, "test_positions_of_a_tag_are_cut_at_either_end"),
+        (Hasty, "test_tags_are_found_whatever_their_scope"),
+        (Hasty, "test_no_tag_hides_another"),
         (Seamy, "test_a_read_longer_than_a_batch_has_no_seam"),
         (Deaf, "test_whoever_listens_is_told_of_an_append"),
         (Unchained, "test_the_chain_covers_every_event"),
@@ -142,7 +161,7 @@ def test_each_mistake_is_found(wrong: type[MemoryRecorder], test: str) -> None:
         def open_recorder(self, directory: Path) -> MemoryRecorder:
             return wrong()
 
-    needs_recorder = not test.startswith(("test_any_program", "test_raw_reads_give"))
+    needs_recorder = not test.startswith(("test_any_program", "test_raw_reads_give", "test_no_tag"))
     with closing(wrong()) as recorder, pytest.raises((AssertionError, pytest.fail.Exception, IntegrityError)):
         getattr(Contract(), test)(*[recorder] * needs_recorder)
 

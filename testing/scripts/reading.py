@@ -1,0 +1,244 @@
+"""Script lines as domain commands.
+
+Things go by their names. What is made gets an id that is the hash of its name, with a number where that id is taken,
+unless `--id` gives another. A name that nobody has stands for the id that it would have had; `@WORD` is the id made of
+a word, whoever has that name.
+Keeps: the same line in the same state asks for the same command. Knows nothing of: what comes of any of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ...domain.commands import (
+    AddAlias,
+    Command,
+    CreateEndpoint,
+    CreateNetwork,
+    CreateSandbox,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    JoinEndpoint,
+    LeaveEndpoint,
+    LoseSandbox,
+    RemoveAlias,
+)
+from ...domain.errors import Invalid
+from ...domain.events import OptionValue
+from ...domain.facts import NamespaceIdentity
+from ...domain.values import (
+    AllocationPolicy,
+    EndpointId,
+    NetworkId,
+    SandboxId,
+    SandboxKind,
+    parse_address,
+    parse_mac,
+    parse_port,
+)
+from ...engine.controller import pool_requests
+from ...projections.views import Views
+from ..desk import identifier
+from .grammar import Line
+
+_ID = re.compile(r"[0-9a-f]{64}")
+NOBODY = Views()
+"""A state in which nothing has a name."""
+
+
+def commands_of(line: Line, views: Views = NOBODY) -> list[Command]:
+    """Read what a line asks for in a state; raise `Invalid` for a value that is none."""
+    return list(_READERS[line.verb](line, views))
+
+
+def is_command(line: Line) -> bool:
+    """Whether a line asks for a domain command."""
+    return line.verb in _READERS
+
+
+def find_network(views: Views, text: str) -> NetworkId:
+    """Give the id that a network goes by."""
+    named = (network for (_, name), network in views.names.networks.items() if name == text)
+    return NetworkId(_given(text) or next(named, identifier(text)))
+
+
+def find_endpoint(views: Views, text: str) -> EndpointId:
+    """Give the id that an endpoint goes by: NETWORK/NAME, or a name that one network alone has."""
+    if given := _given(text):
+        return EndpointId(given)
+    network, slash, name = text.rpartition("/")
+    if slash:
+        found = views.endpoint_named(find_network(views, network), name)
+        return found or EndpointId(identifier(text))
+    named = [endpoint for (_, known), endpoint in views.names.endpoints.items() if known == text]
+    return named[0] if len(named) == 1 else EndpointId(identifier(text))
+
+
+def find_sandbox(views: Views, text: str) -> SandboxId:
+    """Give the id that the sandbox of a container goes by."""
+    named = (sandbox for (_, container), sandbox in views.names.containers.items() if container == text)
+    return SandboxId(_given(text) or next(named, identifier(text)))
+
+
+def parse_identity(text: str) -> NamespaceIdentity:
+    """Read BOOT/COOKIE."""
+    boot, _, cookie = text.rpartition("/")
+    if not boot or not cookie.isdecimal():
+        raise Invalid(f"namespace identity {text!r}", "not BOOT/COOKIE", "write it like boot/7")
+    return NamespaceIdentity(boot, int(cookie))
+
+
+def _given(text: str) -> str:
+    """Give the id that a text is, whatever has which name; nothing where it is a name."""
+    if text.startswith("@"):
+        return str(identifier(text[1:]))
+    return text if _ID.fullmatch(text) else ""
+
+
+def _new(line: Line, default: str, taken: Container[str]) -> Any:  # noqa: ANN401 - ids of every kind
+    """Choose the id of what is made; one that is asked for is taken as it is."""
+    asked = line.one("--id")
+    return _given(asked) or asked if line.has("--id") else free_identifier(default, taken)
+
+
+def free_identifier(default: str, taken: Container[str]) -> str:
+    """Make an id of a word, numbered where its own is taken: that the name is taken, too, is for a rule to say."""
+    words = itertools.chain([default], (f"{default} {number}" for number in itertools.count(2)))
+    return next(str(identity) for identity in map(identifier, words) if identity not in taken)
+
+
+def _pairs(line: Line, option: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in line.all(option)]
+    for key, equals, value in pairs:
+        if not key or not equals:
+            raise Invalid(f"{option} {key + value!r}", "not KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def _option_value(text: str) -> OptionValue:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if re.fullmatch(r"0|[1-9][0-9]*", text) else text
+
+
+def _number(line: Line, option: str) -> int:
+    text = line.one(option, "0")
+    if not re.fullmatch(r"-?[0-9]{1,30}", text):
+        raise Invalid(f"{option} {text!r}", "not a number")
+    return int(text)
+
+
+def _create_network(line: Line, views: Views) -> Iterator[Command]:
+    (name,) = line.places
+    policies = line.all("--allocation") or (AllocationPolicy.NEXT,)
+    asked = [
+        pool_requests(
+            line.all("--subnet"),
+            line.all("--gateway"),
+            ipv4=not line.has("--no-ipv4"),
+            ipv6=line.has("--ipv6"),
+            allocation=policy,
+        )
+        for policy in policies
+    ]
+    if len(asked) not in (1, len(asked[0])):
+        raise Invalid(
+            f"{len(asked)} allocations", f"there are {len(asked[0])} blocks", "give one for all, or one for each"
+        )
+    pools = asked[0] if len(asked) == 1 else tuple(requests[index] for index, requests in enumerate(asked))
+    options = {key: _option_value(text) for key, text in _pairs(line, "--opt").items()}
+    driver, internal = line.one("--driver", "bridge"), line.has("--internal")
+    identity = _new(line, name, views.networks.networks)
+    yield CreateNetwork(identity, name, driver, pools, internal, options, _pairs(line, "--label"))
+
+
+def _create_endpoint(line: Line, views: Views) -> Iterator[Command]:
+    network, name = line.places
+    mac = line.one("--mac")
+    yield CreateEndpoint(
+        _new(line, f"{network}/{name}", views.endpoints.endpoints),
+        find_network(views, network),
+        name,
+        addresses=tuple(map(parse_address, line.all("--ip"))),
+        mac=parse_mac(mac) if mac else b"",
+        ports=tuple(map(parse_port, line.all("--publish"))),
+        aliases=line.all("--alias"),
+        labels=_pairs(line, "--label"),
+    )
+
+
+def _create_sandbox(line: Line, views: Views) -> Iterator[Command]:
+    (container,) = line.places
+    kind, identity = line.one("--kind", SandboxKind.MANAGED), line.one("--identity")
+    if kind not in list(SandboxKind):
+        raise Invalid(f"sandbox kind {kind!r}", "unknown", f"known: {', '.join(SandboxKind)}")
+    yield CreateSandbox(
+        _new(line, container, views.sandboxes.sandboxes),
+        container,
+        SandboxKind(kind),
+        line.one("--path"),
+        parse_identity(identity) if identity else None,
+        line.one("--hostname"),
+        line.one("--domainname"),
+        _pairs(line, "--label"),
+    )
+
+
+def _join(line: Line, views: Views) -> Iterator[Command]:
+    endpoint, sandbox = line.places
+    priority, interface = _number(line, "--priority"), line.one("--interface")
+    yield JoinEndpoint(find_endpoint(views, endpoint), find_sandbox(views, sandbox), priority, interface)
+
+
+def _lose_sandbox(line: Line, views: Views) -> Iterator[Command]:
+    yield LoseSandbox(find_sandbox(views, line.places[0]), line.places[1])
+
+
+def _alias(command: type[AddAlias | RemoveAlias]) -> Callable[[Line, Views], Iterator[Command]]:
+    def reader(line: Line, views: Views) -> Iterator[Command]:
+        yield command(find_endpoint(views, line.places[0]), line.places[1])
+
+    return reader
+
+
+def _leave(line: Line, views: Views) -> Iterator[Command]:
+    yield LeaveEndpoint(find_endpoint(views, line.places[0]))
+
+
+def _remove(
+    command: Callable[[Any, bool], Command], find: Callable[[Views, str], str]
+) -> Callable[[Line, Views], Iterator[Command]]:
+    def reader(line: Line, views: Views) -> Iterator[Command]:
+        for text in line.places:
+            yield command(find(views, text), line.has("--force"))
+
+    return reader
+
+
+def _whole(line: Line, _: Views) -> Iterator[Command]:
+    try:
+        yield msgspec.json.decode(line.places[0].encode(), type=Command)
+    except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+        raise Invalid("command", f"not the JSON of a command: {error}") from None
+
+
+_READERS: Mapping[str, Callable[[Line, Views], Iterator[Command]]] = {
+    "network create": _create_network,
+    "network rm": _remove(DeleteNetwork, find_network),
+    "endpoint create": _create_endpoint,
+    "endpoint rm": _remove(DeleteEndpoint, find_endpoint),
+    "endpoint join": _join,
+    "endpoint leave": _leave,
+    "endpoint alias add": _alias(AddAlias),
+    "endpoint alias rm": _alias(RemoveAlias),
+    "sandbox create": _create_sandbox,
+    "sandbox rm": _remove(DeleteSandbox, find_sandbox),
+    "sandbox lose": _lose_sandbox,
+    "command": _whole,
+}

@@ -1,0 +1,243 @@
+"""Events, objects and messages as a script's outcome says them: by name, without times and ids.
+
+Keeps: the same script is told in the same words, whatever the log's own id. Knows nothing of: who reads it.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from ...domain.drivers import driver_of
+from ...domain.drivers.bridge import container_end
+from ...domain.errors import DataplaneFault, Refusal
+from ...domain.events import (
+    AddressAllocated,
+    AddressReleased,
+    AliasAdded,
+    AliasRemoved,
+    DataplaneFaulted,
+    DriftDetected,
+    DriftRepaired,
+    EndpointAbandoned,
+    EndpointCreated,
+    EndpointDeleted,
+    EndpointJoined,
+    EndpointLeft,
+    Event,
+    GatewayElected,
+    HostBooted,
+    HostRebuilt,
+    NetworkCreated,
+    NetworkDeleted,
+    Origin,
+    PoolAllocated,
+    PoolReleased,
+    PortBound,
+    PortReleased,
+    PortsProgrammed,
+    PortsRevoked,
+    SandboxCreated,
+    SandboxDeleted,
+    SandboxLost,
+)
+from ...domain.values import (
+    PROTOCOL_NAMES,
+    AllocationPolicy,
+    SandboxKind,
+    format_address,
+    format_host,
+    format_mac,
+    mac_for,
+)
+
+ID_SHOWN = 12
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Names:
+    """What everything that ever was is called: ids, their beginnings, interfaces of the host."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._directories: set[str] = set()
+
+    def learn(self, event: Event) -> None:
+        """Take the names out of an event."""
+        match event:
+            case NetworkCreated():
+                self._call(event.network, event.name)
+                if event.device == f"br-{event.network[:ID_SHOWN]}":  # else it bears the name that somebody gave it
+                    self._names[event.device] = event.name
+            case EndpointCreated():
+                self._call(event.endpoint, f"{self.of(event.network)}/{event.name}")
+            case SandboxCreated():
+                self._call(event.sandbox, event.container)
+                if event.kind is SandboxKind.MANAGED:
+                    self._directories.add(event.path.removesuffix(event.sandbox))
+            case EndpointJoined():
+                self._names[event.device] = self.of(event.endpoint)
+                self._names[container_end(event.device)] = self.of(event.endpoint)
+            case _:
+                pass
+
+    def of(self, identity: str) -> str:
+        """Name what has an id."""
+        return self._names.get(identity, identity[:ID_SHOWN])
+
+    def told(self, text: str) -> str:
+        """Put names in the place of ids."""
+        for directory in self._directories:
+            text = text.replace(directory, "NAMESPACES/")
+        return _TOKEN.sub(lambda found: self._names.get(found[0], found[0]), text)
+
+    def suppose(self, identity: str, name: str) -> None:
+        """Call by a name what may never come to be, unless it has one."""
+        if identity not in self._names:
+            self._call(identity, name)
+
+    def _call(self, identity: str, name: str) -> None:
+        self._names[identity] = self._names[identity[:ID_SHOWN]] = name
+
+
+def tell_event(names: Names, event: Event) -> list[str]:
+    """Write an event: its type, and the fields that matter; further lines, if any, are indented."""
+    kind = type(event)
+    if isinstance(event, DriftDetected):
+        return [kind.__name__, *tell_lines(names, event.differences)]
+    if isinstance(event, DriftRepaired):
+        return [kind.__name__, *tell_lines(names, event.repairs)]
+    said = _SENTENCES.get(kind, _every_field)(names, event)
+    reason = f"  # {event.reason}" if event.reason else ""
+    return [names.told(f"{kind.__name__} {said}".rstrip() + reason)]
+
+
+def tell_lines(names: Names, lines: Iterable[str]) -> list[str]:
+    """Write the lines of a plan below what they belong to."""
+    return [f"  {names.told(line)}" for line in lines]
+
+
+def tell_error(names: Names, error: BaseException) -> list[str]:
+    """Write what stopped a command: a refusal by its kind, else a fault."""
+    if isinstance(error, BaseExceptionGroup):
+        return [line for inner in error.exceptions for line in tell_error(names, inner)]
+    if isinstance(error, Refusal):
+        words = f"refused: {error.kind}: {error}"
+    elif isinstance(error, DataplaneFault):
+        words = f"fault: {error}"
+    else:
+        words = f"error: {type(error).__name__}: {error}"
+    return [" ".join(names.told(words).split())]
+
+
+def tell_port(protocol: int, host_address: bytes, host_port: int) -> str:
+    """Write a port of the host."""
+    return f"{format_host(host_address)}:{host_port}/{PROTOCOL_NAMES[protocol]}"
+
+
+def _forced(event: NetworkDeleted | EndpointDeleted | SandboxDeleted) -> str:
+    return " by force" if event.forced else ""
+
+
+def _network(names: Names, event: NetworkCreated) -> str:
+    pools = ", ".join(f"{pool.subnet} via {format_address(pool.gateway)}" for pool in event.pools)
+    default = driver_of(event.driver).options({}, event.name)
+    others = {key: value for key, value in event.options.items() if value != default.get(key)}
+    words = [names.of(event.network), pools, *(["internal"] if event.internal else [])]
+    words += [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in others.items()]
+    return " ".join(words)
+
+
+def _endpoint(names: Names, event: EndpointCreated) -> str:
+    addresses = ", ".join(f"{format_address(held.address)}/{held.prefix}" for held in event.addresses)
+    mac = f" mac {format_mac(event.mac)}" if event.mac != mac_for(event.endpoint) else ""
+    return f"{names.of(event.endpoint)} {addresses}{mac}"
+
+
+def _joined(names: Names, event: EndpointJoined) -> str:
+    priority = f" with priority {event.priority}" if event.priority else ""
+    return f"{names.of(event.endpoint)} in {names.of(event.sandbox)} as {event.interface}{priority}"
+
+
+def _pool(names: Names, event: PoolAllocated) -> str:
+    policy = f", {event.policy} address first" if event.policy is not AllocationPolicy.NEXT else ""
+    return f"{event.subnet} for {names.of(event.network)}{', chosen' if event.predefined else ''}{policy}"
+
+
+def _address(names: Names, event: AddressAllocated) -> str:
+    what = f" as {event.purpose}" if event.purpose != "endpoint" else ""
+    asked = ", as asked" if event.decided_by == "caller" else ""
+    return f"{format_address(event.address)} for {names.of(event.owner[1])}{what}{asked}"
+
+
+def _port(names: Names, event: PortBound) -> str:
+    outer = tell_port(event.protocol, event.host_address, event.host_port)
+    chosen = ", chosen" if event.decided_by == "netledger" else ""
+    return f"{outer} -> {format_host(event.address)}:{event.port} of {names.of(event.endpoint)}{chosen}"
+
+
+def _sandbox(names: Names, event: SandboxCreated) -> str:
+    where = f" {event.kind} {event.path}" if event.kind is not SandboxKind.MANAGED else ""
+    return f"{names.of(event.sandbox)}{where}".rstrip()
+
+
+def _left(names: Names, event: EndpointLeft) -> str:
+    cause = f": {event.cause}" if event.cause else ""
+    return f"{names.of(event.endpoint)} from {names.of(event.sandbox)}{cause}"
+
+
+def _abandoned(names: Names, event: EndpointAbandoned) -> str:
+    evidence = f" ({event.evidence})" if event.evidence else ""
+    return f"{names.of(event.endpoint)} from {names.of(event.sandbox)}: {event.cause}{evidence}"
+
+
+def _published(names: Names, event: PortsProgrammed | PortsRevoked) -> str:
+    return f"{names.of(event.endpoint)} in IPv{event.family}"
+
+
+def _fault(_: Names, event: DataplaneFaulted) -> str:
+    number = f" ({errno.errorcode.get(event.number, event.number)})" if event.number else ""
+    return f"{event.verb} {event.key}: {event.message}{number}"
+
+
+def _every_field(_: Names, event: Event) -> str:
+    """Write an event of a kind that has no sentence of its own."""
+    fields = msgspec.structs.asdict(event)
+    return " ".join(f"{name}={value}" for name, value in fields.items() if name not in Origin._fields)
+
+
+_SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
+    HostBooted: lambda _, event: f"{event.boot} after {event.before}",
+    PoolAllocated: _pool,
+    PoolReleased: lambda names, event: f"{event.subnet} of {names.of(event.network)}",
+    AddressAllocated: _address,
+    AddressReleased: lambda names, event: f"{format_address(event.address)} of {names.of(event.owner[1])}",
+    NetworkCreated: _network,
+    NetworkDeleted: lambda names, event: names.of(event.network) + _forced(event),
+    EndpointCreated: _endpoint,
+    EndpointDeleted: lambda names, event: names.of(event.endpoint) + _forced(event),
+    EndpointJoined: _joined,
+    EndpointLeft: _left,
+    EndpointAbandoned: _abandoned,
+    AliasAdded: lambda names, event: f"{event.alias} for {names.of(event.endpoint)}",
+    AliasRemoved: lambda names, event: f"{event.alias} of {names.of(event.endpoint)}",
+    PortBound: _port,
+    PortReleased: lambda names, event: (
+        f"{tell_port(event.protocol, event.host_address, event.host_port)} of {names.of(event.endpoint)}"
+    ),
+    PortsProgrammed: _published,
+    PortsRevoked: _published,
+    SandboxCreated: _sandbox,
+    SandboxLost: lambda names, event: f"{names.of(event.sandbox)}: {event.evidence}",
+    SandboxDeleted: lambda names, event: names.of(event.sandbox) + _forced(event),
+    GatewayElected: lambda names, event: (
+        f"{names.of(event.endpoint)} for {names.of(event.sandbox)} in IPv{event.family}: {event.why}"
+    ),
+    DataplaneFaulted: _fault,
+    HostRebuilt: lambda _, event: f"{event.made} made, {event.replaced} replaced, {event.removed} removed",
+}

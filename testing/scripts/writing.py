@@ -1,0 +1,261 @@
+"""Domain commands as script lines.
+
+Keeps: what is written is read back as the same command, in the same state. Knows nothing of: what comes of any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ...domain.commands import (
+    AddAlias,
+    Command,
+    CreateEndpoint,
+    CreateNetwork,
+    CreateSandbox,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    JoinEndpoint,
+    LeaveEndpoint,
+    LoseSandbox,
+    PoolRequest,
+    RemoveAlias,
+)
+from ...domain.errors import NetledgerError
+from ...domain.facts import NamespaceIdentity
+from ...domain.values import (
+    AllocationPolicy,
+    EndpointId,
+    NetworkId,
+    SandboxId,
+    SandboxKind,
+    format_address,
+    format_mac,
+)
+from ...projections.views import Views
+from ..desk import identifier
+from .grammar import ScriptError, quote, read
+from .reading import NOBODY, commands_of, find_endpoint, find_network, find_sandbox, free_identifier
+
+
+def render(command: Command, views: Views | None = None) -> str:
+    """Write a command as a line for the state that it is asked for in; without one, wherever it is carried out."""
+    return Writer().line(command, views)
+
+
+def write(steps: Iterable[Command | Sequence[Command | str] | str], words: Iterable[str] = ()) -> str:
+    """Write a whole script: commands, batches of them, and other lines as they are; it ends with a check.
+
+    A batch may begin with the line `crash`. `words` are those that ids may be hashes of, where no command has named
+    them: ids of what was never made.
+    """
+    writer = Writer(words)
+    blocks: list[list[str]] = [[]]
+    for step in steps:
+        if isinstance(step, str):
+            blocks[-1].append(step)
+        elif isinstance(step, msgspec.Struct):
+            blocks[-1] += writer.lines(step)
+        else:
+            written = [[each] if isinstance(each, str) else writer.lines(each) for each in step]
+            blocks[-1] += [ground for lines in written for ground in lines[:-1]]
+            batch = [lines[-1] for lines in written]
+            blocks += [batch if batch[:1] == ["crash"] else ["batch", *batch], []]
+    blocks.append(["check"])
+    return "\n\n".join("\n".join([*block, "----", _outcome(block)]) for block in blocks if block) + "\n"
+
+
+def _outcome(block: list[str]) -> str:
+    return "everything holds" if block == ["check"] else "..."
+
+
+class Writer:
+    """Writes commands one after the other, and remembers which words ids are made of."""
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._words: dict[str, str] = {}
+        self._named: dict[str, set[str]] = {}
+        self._made: set[str] = set()
+        self._paths: set[str] = set()
+        for word in words:
+            self._remember(word)
+
+    def lines(self, command: Command, views: Views | None = None) -> list[str]:
+        """Write a command, and before it what the world has to have for it."""
+        line = self.line(command, views)
+        if not isinstance(command, CreateSandbox) or command.identity is None or command.path in self._paths:
+            return [line]
+        self._paths.add(command.path)
+        return [_line("netns add", command.path, _identity(command.identity)), line]
+
+    def line(self, command: Command, views: Views | None = None) -> str:
+        """Write a command; what no line can say is written as JSON."""
+        made = _made(command, self._words)
+        for word in made[1:]:
+            self._remember(word)
+        try:
+            line = _WRITERS[type(command)](self, command, views)
+            if commands_of(read(line), views or NOBODY) == [command]:
+                return line
+        except (KeyError, NetledgerError, ScriptError, ValueError):
+            pass  # values that no line can say: they are not even well formed
+        finally:
+            self._made.update(made[:1])
+            for word in made[1:]:
+                self._named.setdefault(word, set()).update((made[0], identifier(word)))
+        return _line("command", msgspec.json.encode(command).decode())
+
+    def network(self, network: NetworkId, views: Views | None) -> str:
+        """Give the words for a network."""
+        there = views.network(network) if views else None
+        return self._reference(network, there.event.name if there else "", views, find_network)
+
+    def endpoint(self, endpoint: EndpointId, views: Views | None) -> str:
+        """Give the words for an endpoint: NETWORK/NAME where it has one."""
+        there = views.endpoint(endpoint) if views else None
+        name = f"{self.network(there.event.network, views)}/{there.event.name}" if there else ""
+        return self._reference(endpoint, name, views, find_endpoint)
+
+    def sandbox(self, sandbox: SandboxId, views: Views | None) -> str:
+        """Give the words for a sandbox: its container."""
+        there = views.sandbox(sandbox) if views else None
+        return self._reference(sandbox, there.event.container if there else "", views, find_sandbox)
+
+    def identity(self, identity: str, default: str, taken: Container[str] | None) -> list[str]:
+        """Write the option for the id of what is made, where it is not the one that it would get."""
+        if identity == free_identifier(default, self._made if taken is None else taken):
+            return []
+        word = self._words.get(identity)
+        return ["--id", f"@{word}" if word is not None else identity]
+
+    def _reference(self, identity: str, name: str, views: Views | None, find: Callable[[Views, str], str]) -> str:
+        word = self._words.get(identity, "")
+        is_taken = views is None and len(self._named.get(word, {identity})) > 1  # by then another may have the name
+        for text in (name, "" if is_taken else word, f"@{word}" if word else ""):
+            if text and find(views or NOBODY, text) == identity:
+                return text
+        return identity
+
+    def _remember(self, word: str) -> None:
+        for text in (word, f"another {word}"):  # the author's two ids of a name
+            self._words.setdefault(identifier(text), text)
+
+
+def _made(command: Command, words: Mapping[str, str]) -> list[str]:
+    """Give the id of what a command makes, and the words that it may be called by."""
+    match command:
+        case CreateNetwork(network=identity, name=name) | CreateSandbox(sandbox=identity, container=name):
+            return [identity, name]
+        case CreateEndpoint(endpoint=identity, network=network, name=name):
+            return [identity, f"{words.get(network, network)}/{name}", name]
+        case _:
+            return []
+
+
+def _line(verb: str, *words: str) -> str:
+    return " ".join([verb, *map(quote, words)])
+
+
+def _identity(identity: NamespaceIdentity) -> str:
+    return f"{identity.boot}/{identity.cookie}"
+
+
+def _repeated(option: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
+
+
+def _labels(labels: Mapping[str, str]) -> list[str]:
+    return _repeated("--label", (f"{key}={value}" for key, value in labels.items()))
+
+
+def _write_network(writer: Writer, command: CreateNetwork, views: Views | None) -> str:
+    pools = command.pools
+    words = ["--driver", command.driver] if command.driver != "bridge" else []
+    words += _repeated("--subnet", (str(pool.subnet) for pool in pools if pool.subnet is not None))
+    words += _repeated("--gateway", (format_address(pool.gateway) for pool in pools if pool.gateway is not None))
+    families = {pool.family for pool in pools}
+    words += [] if 4 in families else ["--no-ipv4"]
+    words += ["--ipv6"] if any(pool.family == 6 and pool.subnet is None for pool in pools) else []
+    words += _policies(pools)
+    words += ["--internal"] if command.internal else []
+    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in command.options.items()}
+    words += _repeated("--opt", (f"{key}={value}" for key, value in values.items()))
+    words += [
+        *_labels(command.labels),
+        *writer.identity(command.network, command.name, views.networks.networks if views else None),
+    ]
+    return _line("network create", command.name, *words)
+
+
+def _policies(pools: Sequence[PoolRequest]) -> list[str]:
+    policies = [pool.policy for pool in pools]
+    if len(set(policies)) == 1:
+        policies = policies[:1] if policies[0] is not AllocationPolicy.NEXT else []
+    return _repeated("--allocation", policies)
+
+
+def _write_endpoint(writer: Writer, command: CreateEndpoint, views: Views | None) -> str:
+    network = writer.network(command.network, views)
+    words = _repeated("--ip", map(format_address, command.addresses))
+    words += ["--mac", format_mac(command.mac)] if command.mac else []
+    words += _repeated("--publish", (str(port).removeprefix(":") for port in command.ports))
+    words += _repeated("--alias", command.aliases)
+    there = views.endpoints.endpoints if views else None
+    words += [*_labels(command.labels), *writer.identity(command.endpoint, f"{network}/{command.name}", there)]
+    return _line("endpoint create", network, command.name, *words)
+
+
+def _write_sandbox(writer: Writer, command: CreateSandbox, views: Views | None) -> str:
+    words = ["--kind", command.kind] if command.kind is not SandboxKind.MANAGED else []
+    words += ["--path", command.path] if command.path else []
+    words += ["--identity", _identity(command.identity)] if command.identity is not None else []
+    words += ["--hostname", command.hostname] if command.hostname else []
+    words += ["--domainname", command.domainname] if command.domainname else []
+    words += [
+        *_labels(command.labels),
+        *writer.identity(command.sandbox, command.container, views.sandboxes.sandboxes if views else None),
+    ]
+    return _line("sandbox create", command.container, *words)
+
+
+def _write_join(writer: Writer, command: JoinEndpoint, views: Views | None) -> str:
+    words = ["--priority", str(command.priority)] if command.priority else []
+    words += ["--interface", command.interface] if command.interface else []
+    return _line(
+        "endpoint join", writer.endpoint(command.endpoint, views), writer.sandbox(command.sandbox, views), *words
+    )
+
+
+def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox) -> list[str]:
+    return ["--force"] if command.force else []
+
+
+_WRITERS: Mapping[type, Callable[[Writer, Any, Views | None], str]] = {
+    CreateNetwork: _write_network,
+    CreateEndpoint: _write_endpoint,
+    CreateSandbox: _write_sandbox,
+    JoinEndpoint: _write_join,
+    LeaveEndpoint: lambda writer, command, views: _line("endpoint leave", writer.endpoint(command.endpoint, views)),
+    DeleteNetwork: lambda writer, command, views: _line(
+        "network rm", writer.network(command.network, views), *_forced(command)
+    ),
+    DeleteEndpoint: lambda writer, command, views: _line(
+        "endpoint rm", writer.endpoint(command.endpoint, views), *_forced(command)
+    ),
+    DeleteSandbox: lambda writer, command, views: _line(
+        "sandbox rm", writer.sandbox(command.sandbox, views), *_forced(command)
+    ),
+    AddAlias: lambda writer, command, views: _line(
+        "endpoint alias add", writer.endpoint(command.endpoint, views), command.alias
+    ),
+    RemoveAlias: lambda writer, command, views: _line(
+        "endpoint alias rm", writer.endpoint(command.endpoint, views), command.alias
+    ),
+    LoseSandbox: lambda writer, command, views: _line(
+        "sandbox lose", writer.sandbox(command.sandbox, views), command.evidence
+    ),
+}
