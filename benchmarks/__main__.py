@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("ordinals", "attach", "firewall", "who")
+BENCHMARKS = ("ordinals", "simulate", "attach", "firewall", "who")
 
 
 def main() -> int:

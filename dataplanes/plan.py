@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from ..domain.objects import MAKING_ORDER, TRACELESS, Ground, KernelObject, Key, offers, stands_on
+from ..domain.objects import MAKING_ORDER, TRACELESS, Address, Ground, KernelObject, Key, Route, offers, stands_on
 from ..domain.values import SandboxId
 from .contract import Place, Plan, Step, Verb
 
@@ -19,13 +19,19 @@ def difference(
 ) -> Plan:
     """Plan what makes `observed` into `desired`: removals first, the last made first; then what is made anew.
 
-    What stands on something that is removed or replaced goes with it, so it is made again. What leaves no trace is done
-    when something that it stands on is made, and never undone.
+    What stands on something that is removed or replaced goes with it, so it is made again. So do the routes of an
+    interface with its last address, for all that the kernel sees: the new one comes when the old one is gone. What
+    leaves no trace is done when something that it stands on is made, and never undone.
     """
     observed = {key: there for key, there in observed.items() if not isinstance(there, TRACELESS)}
     steps = [Step(Verb.REMOVE, there) for key, there in observed.items() if key not in desired]
     made: set[Ground] = set()
     gone = {ground for key, there in observed.items() if desired.get(key) != there for ground in offers(there)}
+    bared = {
+        (there.sandbox, there.device)
+        for key, there in observed.items()
+        if isinstance(there, Address) and key not in desired
+    }
     for key, wanted in sorted(desired.items(), key=lambda item: MAKING_ORDER[type(item[1])]):
         there = observed.get(key)
         if isinstance(wanted, TRACELESS):
@@ -38,6 +44,8 @@ def difference(
         elif not gone.isdisjoint(stands_on(wanted)):
             steps.append(Step(Verb.MAKE, wanted))
             gone.update(offers(wanted))
+        elif isinstance(wanted, Route) and (wanted.sandbox, wanted.device) in bared:
+            steps.append(Step(Verb.MAKE, wanted))
         else:
             continue
         made.update(offers(wanted))

@@ -8,7 +8,7 @@ Knows nothing of: commands, rules, who asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -60,11 +60,20 @@ class _Owed(Struct):
 class Subscriber:
     """Drive one dataplane of one host along the log."""
 
-    def __init__(self, views: Views, host: HostId, dataplane: Dataplane, applied: Position) -> None:
+    def __init__(
+        self,
+        views: Views,
+        host: HostId,
+        dataplane: Dataplane,
+        applied: Position,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self.applied = applied
         self._views = views
         self._host = host
         self._dataplane = dataplane
+        self._clock = clock or (lambda: time.monotonic())  # noqa: PLW0108  # whatever `time` is when it is asked
         self._pending = Pending(views, host)
         self._places: dict[SandboxId, Place] = {}
         self._owed: dict[Key, _Owed] = {}
@@ -181,13 +190,13 @@ class Subscriber:
     def _owe(self, owner: Entity, outcome: Outcome) -> None:
         known = self._owed.get(outcome.step.key)
         pause = min(known.pause_seconds * 2, RETRY_MOST_SECONDS) if known else RETRY_FIRST_SECONDS
-        self._owed[outcome.step.key] = _Owed(owner, outcome.step.object, time.monotonic() + pause, pause)
+        self._owed[outcome.step.key] = _Owed(owner, outcome.step.object, self._clock() + pause, pause)
 
     def _add_owed(
         self, there: dict[Key, KernelObject], wanted: dict[Key, KernelObject], owners: dict[Key, Entity]
     ) -> None:
         """Plan once more what failed and is due: to be made if it is still called for, else to be removed."""
-        now = time.monotonic()
+        now = self._clock()
         for key, owed in self._owed.items():
             if owed.next_at > now:
                 continue

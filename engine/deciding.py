@@ -6,7 +6,6 @@ that claims a name or a port of it. Knows nothing of: the log's transaction, ker
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from ..projections.views import Views
 from .compensation import compensate
 from .requests import Author, is_repetition
 from .results import Result
+from .surroundings import here
 
 CLOCK_STEP_NANOSECONDS = 1_000_000_000
 """How far the clock may be behind the last event before it is recorded."""
@@ -88,7 +88,7 @@ class Decider:
     def decide(self, commands: Sequence[Command], author: Author) -> Batch:
         """Decide all commands and fold what they amount to; a refused one leaves no trace in the views."""
         batch, obstacles = Batch([], [], [], []), dict[str, str]()
-        now = time.time_ns()
+        now = here().now()
         for index, command in enumerate(commands):
             self._decide_next(batch, index, command, author, now, obstacles)
         return batch
@@ -96,7 +96,7 @@ class Decider:
     def decide_undoing(self, failed: Sequence[tuple[Result, Author]]) -> Batch:
         """Decide to take commands back, each with the author of what undoes it, in this order and all in one batch."""
         batch, obstacles = Batch([], [], [], []), dict[str, str]()
-        now = time.time_ns()
+        now = here().now()
         for result, author in failed:
             reverse = compensate(result, self._views)
             if reverse is not None:

@@ -7,7 +7,6 @@ Knows nothing of: names, facades, command lines.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -26,6 +25,7 @@ from .compensation import blame, cause
 from .deciding import Batch, Decider, clock_steps
 from .requests import Author
 from .results import Result
+from .surroundings import here
 
 APPEND_ATTEMPTS = 8
 
@@ -142,7 +142,7 @@ class Machine(Struct):
 
     def _record_faults(self, faults: Sequence[Fault], author: Author) -> None:
         """Append what the dataplane could not do, unless the log has it from an earlier attempt."""
-        origin = self.origin(author, time.time_ns())
+        origin = self.origin(author, here().now())
         met = [
             DataplaneFaulted(
                 *origin,
@@ -161,7 +161,7 @@ class Machine(Struct):
     def note_mended(self, steps: Sequence[Step], author: Author) -> None:
         """Record that nothing is owed to the host any more, where something was."""
         if self.subscriber is not None and not self.subscriber.owes and self.views.faults.owes(self.host):
-            self.record([DriftRepaired(*self.origin(author, time.time_ns()), repairs=describe(steps))])
+            self.record([DriftRepaired(*self.origin(author, here().now()), repairs=describe(steps))])
 
     def _announce(self, batch: Batch) -> None:
         """Let the dataplane use the time that the log's disk takes."""

@@ -5,9 +5,6 @@ Keeps: one process at a time drives a host's dataplane. Knows nothing of: comman
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -31,9 +28,9 @@ from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
 from .requests import Author
 from .results import Recovery, Result, recovery_of
+from .surroundings import RUN_DIRECTORY, here
 
 DATAPLANES = ("linux", "simulated", "none")
-RUN_DIRECTORY = Path("/run")
 HOST_ID_DIGITS = 16
 NOBODY = Instance("00000000")
 """An instance to try things with: no log's id begins like that."""
@@ -152,7 +149,9 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, d
     host = _host_of(ledger)
     cursor = f"applied/{host}/{dataplane.name}" if dataplane is not None and not dataplane.is_volatile else ""
     applied = min(ledger.cursor(cursor) if cursor else NOWHERE, ledger.head)
-    subscriber = Subscriber(views, host, dataplane, Position(applied)) if dataplane is not None else None
+    subscriber: Subscriber | None = None
+    if dataplane is not None:
+        subscriber = Subscriber(views, host, dataplane, Position(applied), clock=here().retry_clock)
     decider = Decider(
         views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
     )
@@ -176,7 +175,7 @@ def _make_good(machine: Machine, author: Author, *, has_moved: bool = False) -> 
     views, dataplane = machine.views, machine.dataplane
     boot = dataplane.boot_id() if dataplane is not None and not dataplane.is_volatile else ""
     if views.host(machine.host) is None:
-        registered = machine.execute([RegisterHost(machine.host, socket.gethostname(), boot)], author)
+        registered = machine.execute([RegisterHost(machine.host, here().host_name(), boot)], author)
         if views.host(machine.host) is None:  # else another process has just done it
             _check(registered)
     known = views.boot(machine.host)
@@ -212,7 +211,7 @@ def _hold_ports(machine: Machine, dataplane: Dataplane, author: Author) -> None:
     taken = dataplane.hold(tuple(ports)) if ports else {}
     if taken:
         lines = tuple(f"! {ports[claim]} is held by {holder}" for claim, holder in taken.items())
-        machine.record([DriftDetected(*machine.origin(author, time.time_ns()), differences=lines)])
+        machine.record([DriftDetected(*machine.origin(author, here().now()), differences=lines)])
 
 
 def _has_booted(machine: Machine, since: Position) -> bool:
@@ -250,6 +249,7 @@ def _check(results: Sequence[Result]) -> None:
 
 def _namespace_directory(state: StateDirectory | None, instance: Instance) -> Path:
     """Choose where the namespaces of managed sandboxes are mounted."""
-    if os.access(RUN_DIRECTORY, os.W_OK) or state is None:
-        return RUN_DIRECTORY / "netledger" / instance
-    return state.path / "namespaces"
+    run = here().run_directory()
+    if run is None and state is not None:
+        return state.path / "namespaces"
+    return (run or RUN_DIRECTORY) / "netledger" / instance

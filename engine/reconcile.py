@@ -6,7 +6,6 @@ Knows nothing of: how a difference is found or applied.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -20,6 +19,7 @@ from .controller import Controller
 from .machine import Machine, describe_faults
 from .opening import lost_sandboxes
 from .requests import Author, author
+from .surroundings import here
 
 Recording = Callable[[Origin, Plan], Event]
 
@@ -99,7 +99,7 @@ def _reconcile(
             return Reconciliation(comparison, ())
         expected_position = machine.views.position
         if found is not None and plan.steps:
-            machine.record([found(machine.origin(who, time.time_ns()), plan)])
+            machine.record([found(machine.origin(who, here().now()), plan)])
             expected_position = Position(expected_position + 1)
         losses = lost_sandboxes(machine, "found by observing")
         if losses:
@@ -109,7 +109,7 @@ def _reconcile(
             plan = _compare(machine)[1]
         faults = machine.carry_out(plan, who).faults
         if not faults and plan.steps:
-            machine.record([mended(machine.origin(who, time.time_ns()), plan)])
+            machine.record([mended(machine.origin(who, here().now()), plan)])
         return Reconciliation(comparison, describe_faults(faults))
 
 

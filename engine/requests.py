@@ -10,7 +10,6 @@ import functools
 import getpass
 import hashlib
 import os
-import secrets
 from typing import TypedDict
 
 import msgspec
@@ -19,6 +18,7 @@ from msgspec import Struct
 from ..domain.commands import Command
 from ..domain.errors import Conflict, Invalid
 from ..domain.events import Event, Recorded
+from .surroundings import here
 
 REQUEST_LIMIT = 128
 REASON_LIMIT = 1024
@@ -64,7 +64,7 @@ def author(actor: str | None, reason: str, request: str | None) -> Author:
     if actor is not None and not (0 < len(actor) <= ACTOR_LIMIT and actor.isprintable()):
         raise Invalid(f"actor {actor!r}", f"not 1 to {ACTOR_LIMIT} printable characters")
     who = actor or operating_system_user(os.getuid())
-    return Author(who, reason, request or secrets.token_hex(8), request is not None)
+    return Author(who, reason, request or here().token(8), request is not None)
 
 
 def _is_request_id(text: str) -> bool:
@@ -83,7 +83,7 @@ def operating_system_user(user: int) -> str:
 def new_id(request: str | None, subject: str) -> str:
     """Make a 64-hex id: random, or for a named request always the same."""
     if request is None:
-        return secrets.token_hex(32)
+        return here().token(32)
     return hashlib.sha256(f"{request}/{subject}".encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from ..domain.events import DriftDetected
 from .controller import Controller
 from .reconcile import Comparison, compare, repair
 from .requests import REASON_LIMIT, author
+from .surroundings import here
 
 PERIOD_SECONDS = 10.0
 """Between two comparisons when nothing is told: legacy iptables and most settings are changed in silence."""
@@ -134,5 +135,5 @@ def _look(controller: Controller, noticed: tuple[str, ...], known: str, *, mend:
 
 def _record(controller: Controller, comparison: Comparison, actor: str, reason: str) -> None:
     with controller.working() as machine:
-        origin = machine.origin(author(actor, reason, None), time.time_ns())
+        origin = machine.origin(author(actor, reason, None), here().now())
         machine.record([DriftDetected(*origin, differences=comparison.lines)])

@@ -131,15 +131,16 @@ def tenures_of_endpoint_name(
     return sorted([*names, *aliases], key=lambda tenure: tenure.first)
 
 
-def tenures_of_container(records: Iterable[Recorded[Event]]) -> list[Tenure]:
-    """Fold the events tagged `container:HOST/ID`."""
+def tenures_of_container(records: Iterable[Recorded[Event]], name: str) -> list[Tenure]:
+    """Fold the events tagged `container:HOST/NAME`; a sandbox that is renamed gives one name up and takes another."""
 
     def key(event: Event) -> Hashable:
-        known = (ev.SandboxCreated, ev.SandboxDeleted, ev.SandboxLost)
+        known = (ev.SandboxCreated, ev.SandboxRenamed, ev.SandboxDeleted, ev.SandboxLost)
         return event.sandbox if isinstance(event, known) else None
 
     def begun(event: Event) -> tuple[str, str, Entity] | None:
-        return ("container", event.host, ("sandbox", event.sandbox)) if isinstance(event, ev.SandboxCreated) else None
+        is_named = isinstance(event, (ev.SandboxCreated, ev.SandboxRenamed)) and event.container == name
+        return ("container", event.host, ("sandbox", event.sandbox)) if is_named else None
 
     return _fold(records, key, begun)
 

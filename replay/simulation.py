@@ -171,6 +171,14 @@ def _foreign(views: Views, host: HostId) -> set[str]:
     return {parent.rpartition(".")[0] if is_made else parent for parent, is_made in parents if parent}
 
 
+def build_fabric(states: Mapping[str, tuple[Views, HostId]]) -> Fabric:
+    """Make everything that the logs of several hosts call for, by the hosts' names, on one underlay."""
+    fabric = Fabric()
+    for name, (views, host) in states.items():
+        fabric.adopt(build(views, host, name))
+    return fabric
+
+
 def describe(matrix: Mapping[Question, Verdict]) -> str:
     """Write a matrix down: a line for each place asked from, what it reaches and what it does not."""
     lines: dict[str, dict[Verdict, list[str]]] = {}

@@ -49,6 +49,7 @@ _OWN: tuple[type[Event], ...] = (
     ev.EndpointLeft,
     ev.EndpointAbandoned,
     ev.SandboxCreated,
+    ev.SandboxRenamed,
 )
 """What tells an endpoint's or a sandbox's name and who was in which."""
 
@@ -166,7 +167,9 @@ def who_had_name(ledger: Ledger, name: str, window: Window | None = None) -> Ans
         fold.tenures_of_endpoint_name(asking.read(tag), asking.end_of_endpoint) for tag in find("name:endpoint/", name)
     ]
     held += [
-        fold.tenures_of_container(asking.read_around(tag, ev.SandboxCreated, ev.SandboxDeleted, ev.SandboxLost))
+        fold.tenures_of_container(
+            asking.read_around(tag, ev.SandboxCreated, ev.SandboxRenamed, ev.SandboxDeleted, ev.SandboxLost), name
+        )
         for tag in find("container:", name)
     ]
     return asking.answer(name, _in_order(held), name)
@@ -330,7 +333,7 @@ class _Asking:
 
     def _container(self, sandbox: SandboxId, at: Position) -> str:
         for record in reversed(self._history(("sandbox", sandbox))):
-            if record.position <= at and isinstance(record.event, ev.SandboxCreated):
+            if record.position <= at and isinstance(record.event, (ev.SandboxCreated, ev.SandboxRenamed)):
                 return record.event.container
         return ""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from ..dataplanes.simulated import FaultPlan, SimulatedDataplane, SimulatedKernel
+from ..dataplanes.simulated import SimulatedDataplane, SimulatedKernel, StepFaults
 from ..dataplanes.simulated.dataplane import CARD
 from ..domain.commands import (
     AddAlias,
@@ -125,7 +125,7 @@ class Universe:
         """What has to be at which path, for the commands to be carried out."""
 
     def dataplane(
-        self, kernel: SimulatedKernel | None = None, *, faults: FaultPlan | None = None
+        self, kernel: SimulatedKernel | None = None, *, faults: StepFaults | None = None
     ) -> SimulatedDataplane:
         """Make a simulated dataplane on which every command can be carried out."""
         made = SimulatedDataplane(kernel, faults=faults)

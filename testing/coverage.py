@@ -7,6 +7,7 @@ Keeps: knows every site there is, so that one that nothing reaches is seen. Know
 from __future__ import annotations
 
 import ast
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ class Coverage:
     """Counts what was reached. Tell it of every command and of every refusal."""
 
     def __init__(self, sites: Iterable[Site] | None = None) -> None:
-        self.sites = tuple(find_sites() if sites is None else sites)
+        self.sites = _all_sites() if sites is None else tuple(sites)
         self.commands: Counter[str] = Counter()
         """How often each kind of command was asked for."""
         self.refusals: Counter[str] = Counter()
@@ -101,6 +102,11 @@ def find_sites(folder: Path = DOMAIN) -> list[Site]:
                         name = str(path.relative_to(folder))
                         sites.append(Site(name, function.name, node.lineno, node.end_lineno or node.lineno))
     return sites
+
+
+@functools.cache  # parses the sources
+def _all_sites() -> tuple[Site, ...]:
+    return tuple(find_sites())
 
 
 def _is_refusal(node: ast.Raise) -> bool:

@@ -1,6 +1,16 @@
 """A dataplane in memory: for tests, and for machines without a kernel to configure."""
 
-from .dataplane import FaultPlan, SimulatedDataplane
+from .clock import SimulatedClock
+from .dataplane import SimulatedDataplane
+from .faults import FaultPlan, Faults, StepFaults
 from .kernel import KernelError, SimulatedKernel
 
-__all__ = ["FaultPlan", "KernelError", "SimulatedDataplane", "SimulatedKernel"]
+__all__ = [
+    "FaultPlan",
+    "Faults",
+    "KernelError",
+    "SimulatedClock",
+    "SimulatedDataplane",
+    "SimulatedKernel",
+    "StepFaults",
+]

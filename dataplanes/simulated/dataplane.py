@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ...domain.errors import DataplaneFault
 from ...domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity
@@ -25,6 +26,8 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId, SandboxKind
 from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status, Step, Verb
+from .clock import SimulatedClock
+from .faults import LUCK, Half, Misfortune, StepFaults, askew
 from .kernel import KernelError, SimulatedKernel
 from .model import Device, Ethernet, Loopback
 
@@ -32,17 +35,36 @@ CARD = "eth0"
 """The network card that a new simulated host has."""
 
 WATCH_PAUSE_SECONDS = 0.005
+BY_PLAN = "the fault plan says so"
 
-FaultPlan = Callable[[Step], int]
-"""Answers, for each step, the errno with which it fails; 0 when it does not."""
+
+@dataclass
+class _Run:
+    """One apply. `broken`: what cannot be stood on any more, and the failed object that it was to come from.
+
+    `cut`: the errno with which the rest of the batch fails; 0 as long as it was not cut.
+    """
+
+    places: Mapping[SandboxId, Place]
+    broken: dict[Ground, Key] = field(default_factory=dict)
+    cut: int = 0
 
 
 class SimulatedDataplane:
-    """Make desired objects in a simulated kernel; without one, in a new and empty one that goes with it."""
+    """Make desired objects in a simulated kernel; without one, in a new and empty one that goes with it.
+
+    `faults` decides what becomes of each step: `Faults` does so by a plan. A slow step lets time pass on `clock`.
+    """
 
     name = "simulated"
 
-    def __init__(self, kernel: SimulatedKernel | None = None, *, faults: FaultPlan | None = None) -> None:
+    def __init__(
+        self,
+        kernel: SimulatedKernel | None = None,
+        *,
+        faults: StepFaults | None = None,
+        clock: SimulatedClock | None = None,
+    ) -> None:
         self.kernel = kernel or SimulatedKernel()
         self.is_volatile = kernel is None
         if kernel is None:
@@ -54,7 +76,8 @@ class SimulatedDataplane:
         self.boot = "simulated"
         self.epoch = self.kernel.epoch
         """The kernel's, as long as nobody else has changed it."""
-        self._faults = faults or (lambda _: 0)
+        self._faults = faults or (lambda _: LUCK)
+        self._clock = clock or SimulatedClock()
 
     def capabilities(self) -> Capabilities:
         """Say that everything can be made."""
@@ -88,9 +111,9 @@ class SimulatedDataplane:
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps one by one."""
         self._forget_what_is_gone()
-        broken: dict[Ground, Key] = {}
+        run = _Run(plan.places)
         before, known = self.kernel.epoch, self.epoch
-        outcomes = [self._carry_out(step, plan.places, broken) for step in plan.steps]
+        outcomes = [self._carry_out(step, run) for step in plan.steps]
         if known == before:
             self.epoch = self.kernel.epoch
         return outcomes
@@ -125,22 +148,44 @@ class SimulatedDataplane:
     def _is_lost(self, place: Place) -> bool:
         return place.kind is SandboxKind.ATTACHED and self.namespaces.get(place.path) != place.identity
 
-    def _carry_out(self, step: Step, places: Mapping[SandboxId, Place], broken: dict[Ground, Key]) -> Outcome:
-        """Do one step; `broken` is what cannot be stood on any more, and the failed object that it was to come from."""
+    def _carry_out(self, step: Step, run: _Run) -> Outcome:
+        """Do one step, or what the fault plan makes of it."""
         is_made = step.verb is not Verb.REMOVE
-        blocker = next((broken[ground] for ground in _ground_of(step.object) if ground in broken), None)
+        blocker = next((run.broken[ground] for ground in _ground_of(step.object) if ground in run.broken), None)
         try:
             if is_made and blocker is not None:
                 raise KernelError(0, f"not tried, because {blocker} failed")
-            if number := self._faults(step):
-                raise KernelError(number, "the fault plan says so")
+            if run.cut:
+                raise KernelError(run.cut, "not tried, because the batch was cut")
+            fate = self._fate(step)
+            if fate.half is Half.CUT:
+                run.cut = fate.number
+            if fate.number and fate.half in (None, Half.CUT):
+                raise KernelError(fate.number, BY_PLAN)
             if is_made:
-                self._enter(step.object, places)
-            return Outcome(step, self._do(step))
+                self._enter(step.object, run.places)
+            status = self._do_askew(step) if fate.half in (Half.ASKEW, Half.ASKEW_UNHEARD) else self._do(step)
+            if fate.number:
+                raise KernelError(fate.number, f"{BY_PLAN}, although it is done")
+            return Outcome(step, status)
         except KernelError as error:
             if is_made:
-                broken.update(dict.fromkeys(_offers(step.object), step.key))
+                run.broken.update(dict.fromkeys(_offers(step.object), step.key))
             return Outcome(step, Status.FAULT, DataplaneFault(step.key, str(error), number=error.number))
+
+    def _fate(self, step: Step) -> Misfortune:
+        """Ask what becomes of a step, and let it take its time."""
+        found = self._faults(step)
+        fate = Misfortune(found) if isinstance(found, int) else found
+        self._clock.sleep(fate.delay_seconds)
+        return fate
+
+    def _do_askew(self, step: Step) -> Status:
+        """Make something else under the same name; where that cannot be, do nothing; and do not say so."""
+        other = askew(step.object) if step.verb is not Verb.REMOVE else None
+        if other is None:
+            return Status.REMOVED if step.verb is Verb.REMOVE else Status.MADE
+        return self._do(Step(step.verb, other, step.was))
 
     def _enter(self, wanted: KernelObject, places: Mapping[SandboxId, Place]) -> None:
         """Enter the namespace that an object belongs into; refuse what belongs into one that is not there."""

@@ -17,6 +17,7 @@ from .firewall import Ruling, forward, masquerade, publish
 from .kernel import SimulatedKernel
 from .links import EVERYBODY, Arrival, Frame, Wires, key_of
 from .model import BridgeDevice, Device, Firewall, Ipvlan, NetworkNamespace, RouteEntry, Vxlan
+from .neighbourhood import Neighbourhood
 from .packets import ECHO, UDP, Hop, Packet, Verdict
 from .routing import RoutingTable, is_loopback, source_for
 from .tracking import Connection, Tracker, translate
@@ -44,6 +45,7 @@ class Machines:
         self.kernels: dict[str, SimulatedKernel] = {}
         self.trackers: dict[str, Tracker] = {}
         self.neighbours: dict[tuple[Device, bytes], bytes] = {}
+        self.neighbourhood = Neighbourhood(lambda inside: self.table(inside).addresses)
         self._tables: dict[str, tuple[int, dict[NetworkNamespace, RoutingTable]]] = {}
         self._stamp = -1
 
@@ -53,6 +55,7 @@ class Machines:
         if stamp != self._stamp:
             self._stamp = stamp
             self.neighbours.clear()
+            self.neighbourhood.forget()
 
     def table(self, inside: NetworkNamespace) -> RoutingTable:
         """Give a namespace's routing table as it is now."""
@@ -245,12 +248,21 @@ class Journey:
             return static
         known = self.machines.neighbours.get((device, next_hop))
         if known is None:
-            question = Frame(device.mac, EVERYBODY, next_hop)
-            for arrival in self._wires.send(device, question):
-                if self._answers(arrival.device, next_hop) and self._wires_back(arrival.device, device, next_hop):
-                    known = self.machines.neighbours[(device, next_hop)] = arrival.device.mac
+            for there in self._answerers(device, next_hop):
+                if self._wires_back(there, device, next_hop):
+                    known = self.machines.neighbours[(device, next_hop)] = there.mac
                     break
         return known
+
+    def _answerers(self, device: Device, address: bytes) -> Iterator[Device]:
+        """Find who hears the question for an address and answers it."""
+        known = self.machines.neighbourhood.answerers(device, address)
+        if known is not None:
+            yield from known
+            return
+        for arrival in self._wires.send(device, Frame(device.mac, EVERYBODY, address)):
+            if self._answers(arrival.device, address):
+                yield arrival.device
 
     def _answers(self, device: Device, address: bytes) -> bool:
         """Tell who answers: for IPv4 to any address of the namespace (arp_ignore 0), for IPv6 to the interface's."""

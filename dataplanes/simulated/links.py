@@ -65,8 +65,10 @@ class Wires:
             case Veth(peer=Veth() as peer):
                 yield from self._arrive(peer, frame, passed)
             case Ethernet(segment=Segment() as segment):
+                is_for_all = frame.destination == EVERYBODY
                 for card in segment.devices.values():
-                    if card is not device:
+                    may_take = is_for_all or card.mac == frame.destination or card.children or card.bridge is not None
+                    if may_take and card is not device:
                         yield from self._arrive(card, frame, passed)
             case BridgeDevice():
                 yield from self._bridge(device, None, frame, passed)

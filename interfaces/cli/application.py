@@ -15,7 +15,19 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import asking, checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes, watching
+from . import (
+    asking,
+    checking,
+    doctor,
+    endpoints,
+    logs,
+    networks,
+    reaching,
+    reconciling,
+    sandboxes,
+    simulating,
+    watching,
+)
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -42,6 +54,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     asking.who,
     logs.verify,
     checking.check,
+    simulating.simulate,
     doctor.doctor,
 )
 for _command in _COMMANDS:

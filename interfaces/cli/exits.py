@@ -44,6 +44,7 @@ NEWER = Exit(33, "ledger newer", "the log was written by a newer netledger")
 FOREIGN = Exit(34, "ledger foreign", "the state directory or file is not netledger's")
 BUSY = Exit(35, "ledger busy", "another process owns the host or the log for longer than we wait")
 DIFFERENT = Exit(40, "different", "`plan` and `drift`: kernel and log differ; `reach`: it does not reach")
+VIOLATED = Exit(41, "violated", "`simulate`: something did not hold; what reproduces it was printed")
 INTERRUPTED = Exit(130, "interrupted", "interrupted by Ctrl-C")
 CUT_OFF = Exit(141, "cut off", "whoever read the output went away")
 
@@ -67,6 +68,7 @@ EXITS = (
     FOREIGN,
     BUSY,
     DIFFERENT,
+    VIOLATED,
     INTERRUPTED,
     CUT_OFF,
 )

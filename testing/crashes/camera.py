@@ -20,7 +20,8 @@ from msgspec import Struct, structs
 
 from ...dataplanes.contract import Outcome, Plan, Step
 from ...dataplanes.plan import describe
-from ...dataplanes.simulated import FaultPlan, SimulatedDataplane, SimulatedKernel
+from ...dataplanes.simulated import SimulatedDataplane, SimulatedKernel, StepFaults
+from ...dataplanes.simulated.faults import Misfortune
 from ...ledger.sqlite import SQLiteRecorder
 from . import writes
 from .worlds import LEDGER, LOG, World, essence_of_appended, files_in, fingerprint
@@ -64,7 +65,7 @@ class Camera:
         self._pending = start.cursor
         self._world = structs.replace(start, damage="")
 
-    def dataplane(self, faults: FaultPlan) -> SimulatedDataplane:
+    def dataplane(self, faults: StepFaults) -> SimulatedDataplane:
         """Make a dataplane on the kernel that has its picture taken before each step and after the last one."""
         return _Photographed(self._kernel, faults, self.take)
 
@@ -162,7 +163,7 @@ class Camera:
 class _Photographed(SimulatedDataplane):
     """Has a picture taken before each step that it does, and after the last."""
 
-    def __init__(self, kernel: SimulatedKernel, faults: FaultPlan, take: Callable[[str, str], World]) -> None:
+    def __init__(self, kernel: SimulatedKernel, faults: StepFaults, take: Callable[[str, str], World]) -> None:
         super().__init__(kernel, faults=self._before)
         self._met = faults
         self._take = take
@@ -172,6 +173,6 @@ class _Photographed(SimulatedDataplane):
         self._take("kernel", "after the last kernel operation")
         return outcomes
 
-    def _before(self, step: Step) -> int:
+    def _before(self, step: Step) -> int | Misfortune:
         self._take("kernel", f"before kernel operation {describe([step])[0]}")
         return self._met(step)

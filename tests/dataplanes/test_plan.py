@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from netledger.dataplanes.contract import Plan, Step, Verb
+from netledger.dataplanes.contract import Place, Plan, Step, Verb
 from netledger.dataplanes.plan import describe, difference, digest
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import LeaveEndpoint
 from netledger.domain.objects import Address, Announcement, Bridge, Firewall, Namespace, PortForward, Route, VethPair
-from netledger.domain.values import Subnet
+from netledger.domain.values import SandboxKind, Subnet
 from netledger.projections.desired import lower_everything
 from tests.desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
 
@@ -83,12 +84,12 @@ def test_two_plans_that_print_alike_are_told_apart():
         (NAMESPACE, {PAIR, ADDRESS, ROUTE}),
         (PAIR, {ADDRESS, ROUTE}),
         (Firewall(), {PORT}),
-        (ADDRESS, set()),
+        (ADDRESS, {ROUTE}),
         (BRIDGE, set()),
     ],
 )
 def test_what_stands_on_a_removed_object_is_made_again(gone, made_again):
-    """A namespace takes its interfaces along, an interface its addresses and routes, the firewall what is in it."""
+    """A namespace takes its interfaces along, an interface its addresses and routes, an address maybe routes."""
     desired = keyed(*(thing for thing in ALL if thing != gone))
     steps = difference(desired, keyed(*ALL), {}).steps
     assert steps[0] == Step(Verb.REMOVE, gone)
@@ -125,3 +126,21 @@ def test_a_new_interface_of_the_same_name_gets_its_addresses_again():
         (Verb.MAKE, Route),
         (Verb.MAKE, Announcement),
     ]
+
+
+def test_a_route_goes_with_the_last_address_of_its_interface(wanted):
+    """An address that is changed behind our back takes the route along when it is removed: one repair makes both."""
+    kernel = SimulatedKernel()
+    dataplane = SimulatedDataplane(kernel)
+    places = {SANDBOX: Place(SandboxKind.MANAGED, wanted[f"namespace/{SANDBOX}"].path)}
+    dataplane.apply(difference(wanted, {}, places))
+    own = next(there for there in kernel.objects.values() if isinstance(there, Address) and there.sandbox)
+    other = Address(own.sandbox, own.device, bytes([172, 17, 0, 77]), own.prefix)
+    kernel.alter(other)
+    route = next(there for there in wanted.values() if isinstance(there, Route))
+    kernel.remove(own)
+    assert kernel.find(route) == route, "the other address keeps it"
+    plan = difference(wanted, kernel.objects, places)
+    assert describe(plan.steps) == (f"- {other}", f"+ {own}", f"+ {route}")
+    dataplane.apply(plan)
+    assert kernel.objects == wanted

@@ -101,7 +101,7 @@ def record(state: Path) -> None:
         kernel.clear()
         rebuild(controller)
         past = time.time_ns() - MINUTE_NANOSECONDS
-        with mock.patch("netledger.engine.deciding.time.time_ns", return_value=past):
+        with mock.patch("time.time_ns", return_value=past):
             controller.create_network("d", request="d")
         dataplane = controller._machine.dataplane
         dataplane._faults = lambda step: 16 * (step.verb is Verb.REMOVE and isinstance(step.object, Bridge))

@@ -23,10 +23,8 @@ def controller():
 def attach(controller, network, name, **options):
     """Put a new container on a network."""
     endpoint = controller.network(network).create_endpoint(name, **options)
-    try:
-        sandbox = controller.sandbox(name)
-    except NotFound:
-        sandbox = controller.create_sandbox(name)
+    known = [sandbox for sandbox in controller.sandboxes() if sandbox.container == name]  # `db` may begin an id, too
+    sandbox = known[0] if known else controller.create_sandbox(name)
     endpoint.join(sandbox)
     return endpoint
 

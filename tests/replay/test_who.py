@@ -64,6 +64,7 @@ class Naive:
             "AliasAdded": lambda: [("alias", event.alias, event.network, event.endpoint)],
             "NetworkCreated": lambda: [("network", event.name, event.scope, event.network)],
             "SandboxCreated": lambda: [("container", event.container, event.host, event.sandbox)],
+            "SandboxRenamed": lambda: [("container", event.container, event.host, event.sandbox)],
             "PortBound": lambda: [("port", *self._port(event))],
         }
         give = {
@@ -72,6 +73,7 @@ class Naive:
                 key for key in self.held if key[0] in {"mac", "endpoint", "alias"} and key[3] == event.endpoint
             ],
             "AliasRemoved": lambda: [("alias", event.alias, event.network, event.endpoint)],
+            "SandboxRenamed": lambda: [("container", event.before, event.host, event.sandbox)],
             "NetworkDeleted": lambda: [("network", event.name, event.scope, event.network)],
             "SandboxDeleted": lambda: [("container", event.container, event.host, event.sandbox)],
             "SandboxLost": lambda: [("container", event.container, event.host, event.sandbox)],

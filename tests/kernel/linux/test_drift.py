@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from netledger.dataplanes.contract import Plan, Status, Step, Verb
 from netledger.dataplanes.plan import difference
 from netledger.domain.objects import Firewall, ForwardPolicy, Masquerade, PortForward
+from tests.kernel.linux.conftest import packed
 
 V4, V6 = "10.5.0.0/24", "fd05::/64"
 
@@ -120,6 +122,21 @@ def test_something_altered_inside_a_sandbox(world, command, what):
         "sixth": {six},
     }[what]
     assert world.missing() == expected
+    world.repair()
+
+
+def test_another_address_in_the_place_of_ours(world):
+    """With the last IPv4 address the kernel drops the IPv4 routes, so one plan puts the address and the route right."""
+    stage, web = world.stage, world.web
+    own = web.addresses[0]
+    other = structs.replace(own, address=packed("10.99.0.2"))
+    stage.make(other)
+    stage.run("ip", "addr", "del", f"{web.texts[0]}/{own.prefix}", "dev", "eth0", namespace=web.path)
+    assert stage.observed() == set(world.wanted.values()) - {own} | {other}, "the route stays as long as there is one"
+    plan = difference(world.wanted, stage.dataplane.observe(stage.places).objects, stage.places)
+    outcomes = stage.dataplane.apply(plan)
+    assert {outcome.status for outcome in outcomes} <= {Status.REMOVED, Status.MADE, Status.ALREADY}
+    assert stage.observed() == set(world.wanted.values())
     world.repair()
 
 
