@@ -169,14 +169,16 @@ class Author:
         return self.choice.pick(BLUNDERS)(network, self._known(universe.endpoints, views.endpoints.endpoints))
 
     def farewell(self) -> list[Command]:
-        """Ask for the end of everything in the universe."""
-        ids = (identifier, _other_identifier)
-        mine = {make(name) for name in self.universe.networks for make in ids}
-        there = self.views.networks.networks.items()
-        others = [key for key, record in there if key not in mine and record.event.driver not in SINGLE]
+        """Ask for the end of everything in the universe, and of the gateway bridge; host and null networks last."""
+        universe, views, ids = self.universe, self.views, (identifier, _other_identifier)
+        mine = [make(name) for name in universe.networks for make in ids]
+        networks = views.networks.networks
+        single = [key for key, record in networks.items() if record.event.driver in SINGLE]
+        others = [key for key in networks if key not in mine and key not in single]
         return [
-            *(DeleteNetwork(network, force=True) for network in (*sorted(mine), *others)),
-            *(DeleteSandbox(make(name), force=True) for name in self.universe.sandboxes for make in ids),
+            *(DeleteSandbox(make(name), force=True) for name in universe.sandboxes for make in ids),
+            *(DeleteEndpoint(endpoint) for network in single for endpoint in views.endpoints_of(network)),
+            *(DeleteNetwork(network, force=True) for network in (*mine, *others)),
         ]
 
     # --- one kind each
@@ -217,7 +219,8 @@ class Author:
     def _create_network(self) -> CreateNetwork:
         driver = self.choice.pick(DRIVERS)
         if driver in SINGLE:
-            return CreateNetwork(identifier(driver), driver, driver)
+            name = self.choice.pick((driver, f"another-{driver}"))
+            return CreateNetwork(identifier(name), name, driver)
         name = self._free(self.universe.networks, self.views.networks.networks)
         pools = self._pools(self.universe.networks.index(name))
         options = self.options() if driver == "bridge" else self._options_of(driver)
