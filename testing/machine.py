@@ -22,6 +22,7 @@ from ..dataplanes.contract import Dataplane
 from ..dataplanes.simulated import SimulatedDataplane
 from ..domain.commands import Command
 from ..domain.errors import Refusal
+from ..domain.objects import TRACELESS
 from ..engine.controller import Controller
 from ..replay import rebuild, repair
 from .author import GROUND, KINDS, SINGLE, Author, Seeded, Universe
@@ -97,8 +98,10 @@ class CnmMachine(RuleBasedStateMachine):
     def alter(self, choice: int) -> None:
         """Let somebody remove something of ours, where that can be simulated; a repair puts it back."""
         dataplane = self.dataplane
-        if isinstance(dataplane, SimulatedDataplane) and dataplane.kernel.objects:
-            there = sorted(dataplane.kernel.objects)
+        if not isinstance(dataplane, SimulatedDataplane):
+            return
+        there = sorted(key for key, made in dataplane.kernel.objects.items() if not isinstance(made, TRACELESS))
+        if there:
             key = there[choice % len(there)]
             note(f"# somebody removes {key}")
             dataplane.kernel.remove(dataplane.kernel.objects[key])
