@@ -68,6 +68,7 @@ USUALLY = 90
 """In percent: how often a command fits the state."""
 
 ENDPOINT_OPTIONS: tuple[dict[str, OptionValue], ...] = (
+    *({},) * 16,
     {INTERFACE: "eth1"},
     {SYSCTLS: "net.ipv4.conf.IFNAME.log_martians=1"},
     {SYSCTLS: "net.ipv6.conf.IFNAME.disable_ipv6=1"},
@@ -224,8 +225,7 @@ class Author:
         name = self._free(self.universe.networks, self.views.networks.networks)
         pools = self._pools(self.universe.networks.index(name))
         options = self.options() if driver == "bridge" else self._options_of(driver)
-        is_isolated = "isolated" in options.values()
-        internal = is_isolated if self.choice.chance(75) else not is_isolated
+        internal = "isolated" in options.values() or not self.choice.chance(75)
         return CreateNetwork(self._identity(name), name, driver, pools, internal, options)
 
     def _options_of(self, driver: str) -> dict[str, OptionValue]:
@@ -269,8 +269,8 @@ class Author:
         ports = () if is_internal and choice.chance(USUALLY) else self.ports()
         others = () if choice.chance(50) else (self._alias(),)
         mac = choice.pick((b"", b"", b"", parse_mac("02:42:0a:00:00:07")))
-        options = {} if choice.chance(80) else choice.pick(ENDPOINT_OPTIONS)
-        link_local = () if choice.chance(95) else (parse_address("169.254.0.7"),)
+        options = choice.pick(ENDPOINT_OPTIONS)
+        link_local = (parse_address("169.254.0.7"),) if ANNOUNCEMENTS in options else ()
         return CreateEndpoint(
             self._identity(name), network, name, wanted, mac, ports, others, options=options, link_local=link_local
         )
@@ -282,7 +282,8 @@ class Author:
         sandbox = self._known(self.universe.sandboxes, views.sandboxes.sandboxes)
         priority = choice.pick((0, 1, 2)) if choice.chance(98) else 1 << 40
         interface = choice.pick(("", "", "", "eth0", "eth1"))
-        return JoinEndpoint(endpoint, sandbox, priority, interface, () if choice.chance(90) else self._routes(endpoint))
+        routes = self._routes(endpoint) if not interface and not choice.chance(85) else ()
+        return JoinEndpoint(endpoint, sandbox, priority, interface, routes)
 
     def _routes(self, endpoint: EndpointId) -> tuple[StaticRoute, ...]:
         """Write a route by way of the first address of an endpoint's subnet, or of the link."""
