@@ -7,7 +7,7 @@ Knows nothing of: where choices come from (Hypothesis, a seeded generator).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -67,7 +67,7 @@ DRIVERS = (*("bridge",) * 8, "macvlan", "macvlan", "ipvlan", "ipvlan", "host", "
 USUALLY = 90
 """In percent: how often a command fits the state."""
 
-ENDPOINT_OPTIONS: tuple[dict[str, OptionValue], ...] = (
+ENDPOINT_OPTIONS: tuple[Mapping[str, OptionValue], ...] = (
     *({},) * 16,
     {INTERFACE: "eth1"},
     {SYSCTLS: "net.ipv4.conf.IFNAME.log_martians=1"},
