@@ -181,11 +181,13 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
             "choose another name, or delete that one first",
             position=record.position,
         )
-    limit = driver_of(network.event.driver).endpoint_limit
+    limit, why = driver_of(network.event.driver).endpoint_limit, "as many as a Linux bridge has ports"
+    if traits_of(network.event).has_parent_alone:
+        limit, why = 1, "as many as an interface in mode passthru takes"
     if len(view.endpoints_of(command.network)) >= limit:
         raise Exhausted(
             asked,
-            f"network {network.event.name} has {limit} endpoints, as many as a Linux bridge has ports",
+            f"network {network.event.name} has {limit} endpoint{'s' if limit > 1 else ''}, {why}",
             "create another network and put it there",
             position=network.position,
         )

@@ -294,8 +294,8 @@ def _check_device_is_free(
         )
     link = context.links.get(device) if context.links is not None else None
     is_named = options.get(BRIDGE_NAME) == device
-    if is_named and link is not None and link.kind == "bridge" and not link.is_ours:
-        check_feature(context, "adopted bridges", asked)
+    is_foreign_bridge = link is not None and link.kind == "bridge" and not link.is_ours
+    if is_named and is_foreign_bridge and not context.capabilities.lacks("adopted bridges"):
         return True
     if is_named and options.get(DEFAULT_BRIDGE_OPTION) is True and device != DEFAULT_BRIDGE and link is None:
         raise NotFound(

@@ -139,8 +139,9 @@ def tenures_of_container(records: Iterable[Recorded[Event]], name: str) -> list[
         return event.sandbox if isinstance(event, known) else None
 
     def begun(event: Event) -> tuple[str, str, Entity] | None:
-        is_named = isinstance(event, (ev.SandboxCreated, ev.SandboxRenamed)) and event.container == name
-        return ("container", event.host, ("sandbox", event.sandbox)) if is_named else None
+        if isinstance(event, (ev.SandboxCreated, ev.SandboxRenamed)) and event.container == name:
+            return ("container", event.host, ("sandbox", event.sandbox))
+        return None
 
     return _fold(records, key, begun)
 

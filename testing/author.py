@@ -7,7 +7,7 @@ Knows nothing of: where choices come from (Hypothesis, a seeded generator).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -67,7 +67,8 @@ DRIVERS = (*("bridge",) * 8, "macvlan", "macvlan", "ipvlan", "ipvlan", "host", "
 USUALLY = 90
 """In percent: how often a command fits the state."""
 
-ENDPOINT_OPTIONS: tuple[dict[str, OptionValue], ...] = (
+ENDPOINT_OPTIONS: tuple[Mapping[str, OptionValue], ...] = (
+    *({},) * 16,
     {INTERFACE: "eth1"},
     {SYSCTLS: "net.ipv4.conf.IFNAME.log_martians=1"},
     {SYSCTLS: "net.ipv6.conf.IFNAME.disable_ipv6=1"},
@@ -169,14 +170,16 @@ class Author:
         return self.choice.pick(BLUNDERS)(network, self._known(universe.endpoints, views.endpoints.endpoints))
 
     def farewell(self) -> list[Command]:
-        """Ask for the end of everything in the universe."""
-        ids = (identifier, _other_identifier)
-        mine = {make(name) for name in self.universe.networks for make in ids}
-        there = self.views.networks.networks.items()
-        others = [key for key, record in there if key not in mine and record.event.driver not in SINGLE]
+        """Ask for the end of everything in the universe, and of the gateway bridge; host and null networks last."""
+        universe, views, ids = self.universe, self.views, (identifier, _other_identifier)
+        mine = [make(name) for name in universe.networks for make in ids]
+        networks = views.networks.networks
+        single = [key for key, record in networks.items() if record.event.driver in SINGLE]
+        others = [key for key in networks if key not in mine and key not in single]
         return [
-            *(DeleteNetwork(network, force=True) for network in (*sorted(mine), *others)),
-            *(DeleteSandbox(make(name), force=True) for name in self.universe.sandboxes for make in ids),
+            *(DeleteSandbox(make(name), force=True) for name in universe.sandboxes for make in ids),
+            *(DeleteEndpoint(endpoint) for network in single for endpoint in views.endpoints_of(network)),
+            *(DeleteNetwork(network, force=True) for network in (*mine, *others)),
         ]
 
     # --- one kind each
@@ -217,12 +220,12 @@ class Author:
     def _create_network(self) -> CreateNetwork:
         driver = self.choice.pick(DRIVERS)
         if driver in SINGLE:
-            return CreateNetwork(identifier(driver), driver, driver)
+            name = self.choice.pick((driver, f"another-{driver}"))
+            return CreateNetwork(identifier(name), name, driver)
         name = self._free(self.universe.networks, self.views.networks.networks)
         pools = self._pools(self.universe.networks.index(name))
         options = self.options() if driver == "bridge" else self._options_of(driver)
-        is_isolated = "isolated" in options.values()
-        internal = is_isolated if self.choice.chance(75) else not is_isolated
+        internal = "isolated" in options.values() or not self.choice.chance(75)
         return CreateNetwork(self._identity(name), name, driver, pools, internal, options)
 
     def _options_of(self, driver: str) -> dict[str, OptionValue]:
@@ -266,8 +269,8 @@ class Author:
         ports = () if is_internal and choice.chance(USUALLY) else self.ports()
         others = () if choice.chance(50) else (self._alias(),)
         mac = choice.pick((b"", b"", b"", parse_mac("02:42:0a:00:00:07")))
-        options = {} if choice.chance(80) else choice.pick(ENDPOINT_OPTIONS)
-        link_local = () if choice.chance(95) else (parse_address("169.254.0.7"),)
+        options = choice.pick(ENDPOINT_OPTIONS)
+        link_local = (parse_address("169.254.0.7"),) if ANNOUNCEMENTS in options else ()
         return CreateEndpoint(
             self._identity(name), network, name, wanted, mac, ports, others, options=options, link_local=link_local
         )
@@ -279,7 +282,8 @@ class Author:
         sandbox = self._known(self.universe.sandboxes, views.sandboxes.sandboxes)
         priority = choice.pick((0, 1, 2)) if choice.chance(98) else 1 << 40
         interface = choice.pick(("", "", "", "eth0", "eth1"))
-        return JoinEndpoint(endpoint, sandbox, priority, interface, () if choice.chance(90) else self._routes(endpoint))
+        routes = self._routes(endpoint) if not interface and not choice.chance(85) else ()
+        return JoinEndpoint(endpoint, sandbox, priority, interface, routes)
 
     def _routes(self, endpoint: EndpointId) -> tuple[StaticRoute, ...]:
         """Write a route by way of the first address of an endpoint's subnet, or of the link."""

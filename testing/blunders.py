@@ -171,8 +171,6 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     lambda _network, _endpoint: DeleteNetwork(NetworkId(identifier(NEW))),
     _route("0.0.0.0/0"),
     _route("10.99.0.0/16", parse_address("198.51.100.1")),
-    _route("fd99::/32"),
-    _route("10.99.0.0/16"),
     lambda _network, endpoint: JoinEndpoint(
         EndpointId(endpoint),
         SandboxId(identifier("c0")),

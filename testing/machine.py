@@ -23,9 +23,10 @@ from ..dataplanes.contract import Dataplane
 from ..dataplanes.simulated import SimulatedDataplane
 from ..domain.commands import Command
 from ..domain.errors import Refusal
+from ..domain.objects import TRACELESS
 from ..engine.controller import Controller
 from ..replay import rebuild, repair
-from .author import GROUND, KINDS, Author, Seeded, Universe
+from .author import GROUND, KINDS, SINGLE, Author, Seeded, Universe
 from .checkers import check_everything
 from .coverage import Coverage, CoverageReport
 from .scripts import Stage, Writer, write
@@ -107,8 +108,10 @@ class CnmMachine(RuleBasedStateMachine):
     def alter(self, choice: int) -> None:
         """Let somebody remove something of ours, where that can be simulated; a repair puts it back."""
         dataplane = self.dataplane
-        if isinstance(dataplane, SimulatedDataplane) and dataplane.kernel.objects:
-            there = sorted(dataplane.kernel.objects)
+        if not isinstance(dataplane, SimulatedDataplane):
+            return
+        there = sorted(key for key, made in dataplane.kernel.objects.items() if not isinstance(made, TRACELESS))
+        if there:
             key = there[choice % len(there)]
             self._stage.learn()
             self._script += [f"kernel remove {self._stage.names.told(key)}", "repair"]
@@ -132,7 +135,8 @@ class CnmMachine(RuleBasedStateMachine):
         author = Author(Seeded(0), self.universe, lambda: self.controller.views)
         self.controller.execute(author.farewell())
         with self.controller.reading() as views:
-            assert not views.networks.networks, "a network stays"
+            staying = {network.event.driver for network in views.networks.networks.values()}
+            assert staying <= set(SINGLE), "a network stays"
             assert not views.sandboxes.sandboxes, "a sandbox stays"
             assert not views.ipam.by_space or not any(views.ipam.by_space.values()), "a pool stays"
         self.controller.close()

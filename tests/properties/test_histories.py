@@ -15,12 +15,14 @@ from netledger.domain.events import Event, Recorded
 from netledger.projections.desired import entities, lower, lower_everything
 from netledger.projections.views import Views
 from netledger.replay import drift
-from netledger.testing.author import Author, Seeded, Universe
+from netledger.testing.author import SINGLE, Author, Seeded, Universe
 from netledger.testing.checkers import check_log
 from netledger.testing.strategies import histories
 
 LASTING = {("networks", "hosts"), ("networks", "boots"), ("ports", "last chosen")}
 """The tables that keep something when everything is deleted: the host, and where the choice of ports goes on."""
+OF_NETWORKS = {("networks", "networks"), ("names", "networks"), ("endpoints", "by network")}
+"""What a host or null network is in, which is never deleted."""
 
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -77,15 +79,19 @@ def test_what_is_deleted_leaves_nothing(batches):
     with Controller.open(dataplane=Universe().dataplane(kernel)) as controller:
         for batch in batches:
             controller.execute(batch)
-        controller.execute(Author(Seeded(0)).farewell())
         with controller.reading() as views:
+            farewell = Author(Seeded(0), views=lambda: views).farewell()
+        controller.execute(farewell)
+        with controller.reading() as views:
+            assert {network.event.driver for network in views.networks.networks.values()} <= set(SINGLE)
+            lasting = LASTING | (OF_NETWORKS if views.networks.networks else set())
             left = {
                 (name, table_name)
                 for name, part in views._parts.items()
                 for table_name, table in part.tables().items()
                 if table
             }
-        assert left <= LASTING
+        assert left <= lasting
         assert kernel.objects == {}
 
 

@@ -39,7 +39,9 @@ EXCUSED = {
 ON_CERTAIN_HOSTS = (
     (create_network("d", options={BRIDGE_NAME: "br-none", DEFAULT_BRIDGE_OPTION: True}), {"links": {}}),
     (create_network("d", driver="macvlan", options={"parent": "eth0.10"}), {"links": {}}),
+    (create_network("d", driver="macvlan", options={"parent": "eth0"}), {"links": {}}),
     (create_endpoint("old", "e", "127.0.0.1:80:80"), {}),
+    (create_endpoint("new", "g", endpoint=identifier("new/f")), {}),
     (create_endpoint("new", "e", "8080-8081:80", "8080-8081:81", "8080-8081:82"), {}),
     (SetSandboxKey(identifier("g"), "run/netns/g"), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2), {}),
