@@ -182,7 +182,7 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
             position=record.position,
         )
     limit, why = driver_of(network.event.driver).endpoint_limit, "as many as a Linux bridge has ports"
-    if traits_of(network.event).has_parent_alone:
+    if traits_of(network.event).takes_one:
         limit, why = 1, "as many as an interface in mode passthru takes"
     if len(view.endpoints_of(command.network)) >= limit:
         raise Exhausted(

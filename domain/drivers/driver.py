@@ -44,6 +44,8 @@ class NetworkTraits(Struct, frozen=True, kw_only=True):
     """The interface of the host that it stands on."""
     has_parent_alone: bool = False
     """Whether no other network may stand on that."""
+    takes_one: bool = False
+    """Whether there is room for one endpoint only."""
     abilities: tuple[str, ...] = ()
     """What it makes use of where the host has it."""
 

@@ -71,6 +71,7 @@ class MacvlanDriver:
             interface_prefix=read.interface_prefix,
             parent=read.parent,
             has_parent_alone=read.mode == "passthru",
+            takes_one=read.mode == "passthru",
             abilities=("announcements",),
         )
 

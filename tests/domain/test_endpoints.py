@@ -409,3 +409,11 @@ def test_a_priority_is_a_32_bit_number(desk, priority):
     refusal = desk.refusal(Invalid, join("n1/e", "c", priority=priority))
     assert refusal.because == f"priority {priority} is not one from -2147483648 to 2147483647"
     desk.do(join("n1/e", "c", priority=priority - 1 if priority > 0 else priority + 1))
+
+
+def test_an_interface_in_mode_passthru_takes_one_endpoint(desk):
+    """The kernel has room for one macvlan on such a parent: the second is refused before it is recorded."""
+    mode = {"macvlan_mode": "passthru"}
+    desk.do(create_network("alone", "10.8.0.0/24", driver="macvlan", options=mode), create_endpoint("alone", "one"))
+    refusal = desk.refusal(Exhausted, create_endpoint("alone", "two"))
+    assert "network alone has 1 endpoint, as many as an interface in mode passthru takes" in str(refusal)

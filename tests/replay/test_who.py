@@ -51,6 +51,7 @@ class Naive:
         self.held = {}
         """(kind, subject, place, holder, ...) to the position of the event that gave it."""
         self.names = {}
+        self.joined_as = {}
         self.inside = {}
         self.containers = {}
 
@@ -87,10 +88,11 @@ class Naive:
             del self.held[key]
         if kind in {"EndpointCreated", "NetworkCreated"}:
             self.names[event.endpoint if kind == "EndpointCreated" else event.network] = event.name
-        elif kind == "SandboxCreated":
+        elif kind in {"SandboxCreated", "SandboxRenamed"}:
             self.names[event.sandbox] = event.container
         elif kind == "EndpointJoined":
             self.inside[event.endpoint] = event.sandbox
+            self.joined_as[event.endpoint] = self.names[event.sandbox]
         elif kind in {"EndpointLeft", "EndpointAbandoned"}:
             del self.inside[event.endpoint]
 
@@ -177,12 +179,12 @@ def test_at_each_position_it_says_what_all_events_say(batches, data, often, near
             answer = question(ledger, subject, at(len(log)))
             assert told(answer) == naive.holders(subject, kinds)
             for one in answer.intervals:
-                assert one.name == naive.names[one.holder]
+                assert one.name == (one.subject if one.kind == "container" else naive.names[one.holder])
                 assert one.network_name == naive.names.get(one.network, "")
                 for stay in one.presences:
                     assert (stay.endpoint_name, stay.container) == (
                         naive.names[stay.endpoint],
-                        naive.names[stay.sandbox],
+                        naive.joined_as[stay.endpoint],
                     )
 
 
