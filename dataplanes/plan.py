@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from ..domain.objects import MAKING_ORDER, KernelObject, Key, offers, stands_on
+from ..domain.objects import MAKING_ORDER, TRACELESS, Ground, KernelObject, Key, offers, stands_on
 from ..domain.values import SandboxId
 from .contract import Place, Plan, Step, Verb
 
@@ -19,12 +19,18 @@ def difference(
 ) -> Plan:
     """Plan what makes `observed` into `desired`: removals first, the last made first; then what is made anew.
 
-    What stands on something that is removed or replaced goes with it, so it is made again.
+    What stands on something that is removed or replaced goes with it, so it is made again. What leaves no trace is done
+    when something that it stands on is made, and never undone.
     """
+    observed = {key: there for key, there in observed.items() if not isinstance(there, TRACELESS)}
     steps = [Step(Verb.REMOVE, there) for key, there in observed.items() if key not in desired]
+    made: set[Ground] = set()
     gone = {ground for key, there in observed.items() if desired.get(key) != there for ground in offers(there)}
     for key, wanted in sorted(desired.items(), key=lambda item: MAKING_ORDER[type(item[1])]):
         there = observed.get(key)
+        if isinstance(wanted, TRACELESS):
+            steps += [] if made.isdisjoint(stands_on(wanted)) else [Step(Verb.MAKE, wanted)]
+            continue
         if there is None:
             steps.append(Step(Verb.MAKE, wanted))
         elif there != wanted:
@@ -32,6 +38,9 @@ def difference(
         elif not gone.isdisjoint(stands_on(wanted)):
             steps.append(Step(Verb.MAKE, wanted))
             gone.update(offers(wanted))
+        else:
+            continue
+        made.update(offers(wanted))
     return Plan(tuple(sorted(steps, key=_order)), places)
 
 

@@ -17,6 +17,13 @@ class NamespaceIdentity(Struct, frozen=True, array_like=True, gc=False):
     cookie: int
 
 
+class HostLink(Struct, frozen=True, gc=False):
+    """An interface in the host's namespace: its `kind` as ip(8) says it (empty for a card), and whether it is ours."""
+
+    kind: str
+    is_ours: bool = False
+
+
 class Capabilities(Struct, frozen=True):
     """What a dataplane can make. `missing` says for each thing that it cannot, why and what to do about it.
 
@@ -30,7 +37,25 @@ class Capabilities(Struct, frozen=True):
         return self.missing.get(feature)
 
 
-FEATURES = ("namespace", "bridge", "veth", "nftables", "ipv6", "port isolation", "address marks")
-"""What drivers ask for by name before they decide."""
+BASIC_FEATURES = ("namespace", "bridge", "veth", "nftables", "ipv6", "port isolation", "address marks")
+"""What most networks need."""
+
+FEATURES = (
+    *BASIC_FEATURES,
+    "gateway modes",  # nat-unprotected, routed: `ForwardPolicy.mode4`, `mode6`, `OpenPort`
+    "trusted interfaces",  # `ForwardPolicy.trusted`, `OpenPort`
+    "snat address",  # `Masquerade.source`
+    "loopback ipv4",  # `LoopbackAccess`
+    "loopback ipv6",
+    "adopted bridges",  # `Bridge.adopted`
+    "macvlan",
+    "ipvlan",
+    "vlan",
+    "stand-in",
+    "interface sysctls",
+    "static routes",  # `Route` of an endpoint, and one without gateway
+    "announcements",
+)
+"""What drivers and rules ask for by name before they decide."""
 
 EVERYTHING = Capabilities(missing={})

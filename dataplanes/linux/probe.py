@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ...domain.facts import FEATURES, Capabilities, NamespaceIdentity
+from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, NamespaceIdentity
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .kernel import Kernel, look_up
@@ -41,9 +41,13 @@ SOCKETS = {
 }
 
 
+NOT_YET = tuple(feature for feature in FEATURES if feature not in BASIC_FEATURES)
+"""What this dataplane does not make yet, whatever the kernel has."""
+
+
 def capabilities(kernel: Kernel) -> Capabilities:
     """Try each thing in a throw-away namespace; raises what may be otherwise the next time."""
-    missing: dict[str, str] = {}
+    missing = dict.fromkeys(NOT_YET, "the Linux dataplane of this netledger does not make it yet")
     try:
         kernel.elsewhere(lambda: _try_everything(kernel, missing))
     except OSError as error:

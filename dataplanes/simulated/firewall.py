@@ -1,16 +1,18 @@
-"""The rules of `linux/ruleset.nft`, carried out on a simulated host's sets and maps, in the same order.
+"""The firewall's rules, carried out on a simulated host's sets and maps: what `ForwardPolicy` and its like promise.
 
-Keeps: one function for each chain, one statement for each rule. Knows nothing of: what was asked for, how packets move.
+Keeps: one function for each chain, one statement for each rule, in the order of `ForwardPolicy`'s docstring.
+Knows nothing of: what was asked for, how packets move.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...domain.objects import ForwardPolicy, Key, Masquerade, PortForward
-from ...domain.values import IPV4_BYTES
+from ...domain.objects import ForwardPolicy, GatewayMode, Key, LoopbackAccess, Masquerade, OpenPort, PortForward
+from ...domain.values import family_of
 from .model import Firewall
-from .packets import Packet
+from .packets import ECHO, Packet
+from .routing import is_loopback
 
 
 class Ruling(NamedTuple):
@@ -38,7 +40,9 @@ def publish(table: Firewall, packet: Packet) -> Translation | None:
     return None
 
 
-def forward(table: Firewall, incoming: str, outgoing: str, *, is_known: bool, is_translated: bool) -> Ruling:
+def forward(
+    table: Firewall, packet: Packet, incoming: str, outgoing: str, *, is_known: bool, is_translated: bool
+) -> Ruling:
     """Chain `forward`. `is_known`: its connection was let through before; `is_translated`: its destination was."""
     if is_known:
         return Ruling(is_accepted=True, why="belongs to a connection")
@@ -47,19 +51,45 @@ def forward(table: Firewall, incoming: str, outgoing: str, *, is_known: bool, is
     for bridge in (incoming, outgoing):
         if bridge in table.internal:
             return Ruling(is_accepted=False, why=f"{bridge} is internal", key=_policy(bridge))
-    if outgoing in table.bridges:
-        why = "to a published port" if is_translated else f"not let into {outgoing}"
-        return Ruling(is_accepted=is_translated, why=why, key=_policy(outgoing))
-    return Ruling(is_accepted=True, why="not about our bridges")
+    if outgoing not in table.bridges:
+        return Ruling(is_accepted=True, why="not about our bridges")
+    if is_translated:
+        return Ruling(is_accepted=True, why="to a published port", key=_policy(outgoing))
+    return _into(table, packet, incoming, outgoing)
 
 
-def masquerade(table: Firewall, packet: Packet, incoming: str, outgoing: str, *, is_translated: bool) -> Key | None:
-    """Chain `postrouting`: the object because of which the packet takes the host's address; None when it does not."""
+def _into(table: Firewall, packet: Packet, incoming: str, outgoing: str) -> Ruling:
+    """Decide about a packet to an endpoint's own address; if from elsewhere, by the bridge's gateway mode."""
+    mode = table.modes[family_of(packet.destination)].get(outgoing) if incoming != outgoing else None
+    place = (packet.protocol, packet.destination, packet.port)
+    if mode is GatewayMode.NAT_UNPROTECTED:
+        return Ruling(is_accepted=True, why=f"{outgoing} is not protected", key=_policy(outgoing))
+    if mode is GatewayMode.ROUTED and packet.protocol in ECHO.values():
+        return Ruling(is_accepted=True, why=f"ICMP is routed to {outgoing}", key=_policy(outgoing))
+    if (mode is GatewayMode.ROUTED or (incoming, outgoing) in table.trusted) and place in table.open:
+        return Ruling(is_accepted=True, why="to an open port", key=OpenPort(*place).key)
+    return Ruling(is_accepted=False, why=f"not let into {outgoing}", key=_policy(outgoing))
+
+
+class Disguise(NamedTuple):
+    """Which address a packet takes (empty: that of the interface which it leaves by), and because of which object."""
+
+    address: bytes
+    key: Key
+
+
+def masquerade(
+    table: Firewall, packet: Packet, incoming: str, outgoing: str, *, is_translated: bool
+) -> Disguise | None:
+    """Chain `postrouting`: what a packet is disguised as; None when it keeps its address."""
+    family = family_of(packet.source)
     if is_translated and incoming == outgoing and incoming in table.same:
-        return _policy(incoming)
-    family = 4 if len(packet.source) == IPV4_BYTES else 6
-    if incoming in table.masquerade[family] and outgoing not in table.bridges:
-        return Masquerade(incoming, family).key
+        return Disguise(b"", _policy(incoming))
+    if is_translated and is_loopback(packet.source) and outgoing in table.loopback[family]:
+        return Disguise(b"", LoopbackAccess(outgoing, family).key)
+    source = table.masquerade[family].get(incoming)
+    if source is not None and outgoing not in table.bridges:
+        return Disguise(source, Masquerade(incoming, family).key)
     return None
 
 

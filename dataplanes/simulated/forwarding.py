@@ -12,7 +12,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from ...domain.objects import HOST_NAMESPACE, Key, Route
-from ...domain.values import IPV4_BYTES, format_address
+from ...domain.values import IPV4_BYTES, family_of, format_address
 from .firewall import Ruling, forward, masquerade, publish
 from .kernel import SimulatedKernel
 from .links import EVERYBODY, Arrival, Frame, Wires, key_of
@@ -90,12 +90,22 @@ class Journey:
             if source is None:
                 return self._end(Verdict.NO_ROUTE, inside, packet, f"no route to {format_address(packet.destination)}")
             packet = structs.replace(packet, source=source)
-        is_published = table.is_local(packet.destination) and not is_loopback(packet.destination)
+        is_published = table.is_local(packet.destination) and (
+            not is_loopback(packet.destination) or self._leads_out_of_loopback(inside, table, packet)
+        )
         packet, connection = self._translate(inside, packet, may_publish=is_published)
         if table.is_local(packet.destination):
             self._confirm(inside, connection)
             return self._deliver(inside, packet)
         return self._route(inside, packet, connection, incoming=None)
+
+    def _leads_out_of_loopback(self, inside: NetworkNamespace, table: RoutingTable, packet: Packet) -> bool:
+        """Whether a port that is published at a loopback address is on a bridge that lets the answer back."""
+        target = publish(inside.firewall, packet) if inside.firewall is not None else None
+        route = table.route(target.address) if target is not None else None
+        if inside.firewall is None or route is None:
+            return False
+        return route.device in inside.firewall.loopback[family_of(packet.destination)]
 
     def _receive(self, device: Device, packet: Packet) -> End:
         """Let a packet come in at an interface."""
@@ -127,7 +137,7 @@ class Journey:
         self._hop(inside, f"routes it {via}out of {device.name}", _key_of_route(inside, route, device))
         if inside.firewall is not None:
             if incoming is not None:
-                ruling = _forward(inside.firewall, incoming.name, device.name, connection)
+                ruling = _forward(inside.firewall, packet, incoming.name, device.name, connection)
                 self._hop(inside, ruling.why, ruling.key)
                 if not ruling.is_accepted:
                     return End(Verdict.DROPPED, inside, packet)
@@ -153,8 +163,11 @@ class Journey:
 
     def _transmit_ipvlan(self, device: Ipvlan, parent: Device, packet: Packet) -> End:
         """In the layer 3 modes siblings are reached at once, and the parent's namespace routes everything else."""
-        for sibling in parent.children:
+        for sibling in parent.children if device.flag != "vepa" else ():
             if isinstance(sibling, Ipvlan) and any(own == packet.destination for own, _ in sibling.addresses):
+                if device.flag == "private":
+                    words = f"siblings of {device.name} are private"
+                    return self._end(Verdict.DROPPED, device.namespace, packet, words, key_of(device))
                 return self._receive(sibling, packet)
         return self._route(parent.namespace, packet, None, incoming=device if device.mode == "l3s" else None)
 
@@ -204,14 +217,16 @@ class Journey:
         if inside.firewall is None or tracker is None or connection is None or connection.is_confirmed:
             return packet
         came = incoming.name if incoming is not None else ""
-        key = masquerade(inside.firewall, packet, came, outgoing.name, is_translated=connection.is_translated)
-        own = source_for(inside, outgoing.name, route.gateway or packet.destination) if key is not None else None
+        disguise = masquerade(inside.firewall, packet, came, outgoing.name, is_translated=connection.is_translated)
+        if disguise is None:
+            return packet
+        own = disguise.address or source_for(inside, outgoing.name, route.gateway or packet.destination)
         if own is None:
             return packet
         after = structs.replace(connection.after, source=own)
         connection.after = structs.replace(after, source_port=tracker.free_port(after))
         packet = translate(packet, connection, is_answer=False)
-        self._hop(inside, f"masquerades it: {packet}", key)
+        self._hop(inside, f"masquerades it: {packet}", disguise.key)
         return packet
 
     def _confirm(self, inside: NetworkNamespace, connection: Connection | None) -> None:
@@ -255,7 +270,7 @@ class Journey:
             return Ruling(is_accepted=True, why="bridged")
         tracker = self.machines.tracker(inside)
         connection = tracker.find(packet)[0] if tracker is not None else None
-        ruling = _forward(inside.firewall, bridge.name, bridge.name, connection)
+        ruling = _forward(inside.firewall, packet, bridge.name, bridge.name, connection)
         if not ruling.is_accepted:
             self._hop(inside, ruling.why, ruling.key)
         elif tracker is not None and connection is None:
@@ -291,10 +306,10 @@ class Journey:
         return source_for(inside, route.device, route.gateway or destination) if route is not None else None
 
 
-def _forward(table: Firewall, incoming: str, outgoing: str, connection: Connection | None) -> Ruling:
+def _forward(table: Firewall, packet: Packet, incoming: str, outgoing: str, connection: Connection | None) -> Ruling:
     is_known = connection is not None and connection.is_confirmed
     is_translated = connection is not None and connection.is_translated
-    return forward(table, incoming, outgoing, is_known=is_known, is_translated=is_translated)
+    return forward(table, packet, incoming, outgoing, is_known=is_known, is_translated=is_translated)
 
 
 def _key_of_route(inside: NetworkNamespace, route: RouteEntry, device: Device) -> Key | None:

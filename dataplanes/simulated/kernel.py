@@ -10,28 +10,40 @@ import errno
 import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ...domain.facts import NamespaceIdentity
 from ...domain.objects import (
     HOST_NAMESPACE,
     Address,
+    Announcement,
     Bridge,
     Firewall,
     ForwardPolicy,
+    InterfaceSysctl,
     KernelObject,
     Key,
+    LoopbackAccess,
     Masquerade,
     Namespace,
+    OpenPort,
     PortForward,
     Route,
+    StandIn,
     Sysctl,
     VethPair,
+    VlanLink,
 )
-from ...domain.values import SandboxId, Subnet
+from ...domain.objects import Ipvlan as WantedIpvlan
+from ...domain.objects import Macvlan as WantedMacvlan
+from ...domain.values import NetworkId, SandboxId, Subnet
+from . import elements
 from .lifting import find, lift
-from .model import DEFAULT_MTU, BridgeDevice, Device, Ipvlan, Macvlan, NetworkNamespace, RouteEntry, Veth, Vlan
+from .model import DEFAULT_MTU, BridgeDevice, Device, Dummy, Ipvlan, Macvlan, NetworkNamespace, RouteEntry, Veth, Vlan
 from .model import Firewall as FirewallState
+
+Link: TypeAlias = Bridge | StandIn | VlanLink | VethPair | WantedMacvlan | WantedIpvlan
+Furniture: TypeAlias = InterfaceSysctl | Address | Route | Announcement
 
 DeviceT = TypeVar("DeviceT", bound=Device)
 
@@ -103,21 +115,17 @@ class SimulatedKernel:
                 self.own.firewall = FirewallState()
             case Namespace():
                 self.namespaces[wanted.sandbox] = NetworkNamespace(self.host, wanted.sandbox, wanted.path)
-            case Bridge():
-                self._make_bridge(wanted)
-            case VethPair():
-                self._make_pair(wanted)
-            case Address():
-                self._device(wanted.sandbox, wanted.device).addresses[(wanted.address, wanted.prefix)] = True
-            case Route():
-                self._make_route(wanted)
-            case Masquerade() | ForwardPolicy() | PortForward():
-                self._make_element(wanted)
+            case Bridge() | StandIn() | VlanLink() | VethPair() | WantedMacvlan() | WantedIpvlan():
+                self._make_link(wanted)
+            case InterfaceSysctl() | Address() | Route() | Announcement():
+                self._furnish(wanted)
+            case Masquerade() | ForwardPolicy() | LoopbackAccess() | PortForward() | OpenPort():
+                elements.add(self._table(), wanted)
         self.epoch += 1
 
     def replace(self, wanted: KernelObject) -> None:
         """Put an object in the place of the one that has its key. A bridge is altered and keeps what stands on it."""
-        if isinstance(wanted, Bridge):
+        if isinstance(wanted, Bridge) and not wanted.adopted and wanted.name not in self.own.adopted:
             bridge = self._bridge(wanted.name)
             bridge.mac, bridge.mtu = wanted.mac, _checked_mtu(wanted.mtu)
             bridge.mark, bridge.is_up = wanted.network, True
@@ -138,18 +146,12 @@ class SimulatedKernel:
                 self.own.firewall = None
             case Namespace():
                 self.drop_namespace(there.sandbox)
-            case Bridge():
-                self._drop_device(self._bridge(there.name))
-            case VethPair():
-                self._drop_device(self.own.devices[there.host_name])
-            case Address():
-                self._drop_address(there)
-            case Route():
-                inside = self._inside(there.sandbox)
-                kept = [route for route in inside.routes if not route.is_ours or route.destination != there.destination]
-                inside.routes[:] = kept
-            case Masquerade() | ForwardPolicy() | PortForward():
-                self._drop_element(there)
+            case Bridge() | StandIn() | VlanLink() | VethPair() | WantedMacvlan() | WantedIpvlan():
+                self._drop_link(there)
+            case InterfaceSysctl() | Address() | Route() | Announcement():
+                self._strip(there)
+            case Masquerade() | ForwardPolicy() | LoopbackAccess() | PortForward() | OpenPort():
+                elements.drop(self._table(), there)
         self.epoch += 1
 
     def enter(self, sandbox: SandboxId, path: str, identity: NamespaceIdentity) -> None:
@@ -179,6 +181,9 @@ class SimulatedKernel:
         for device in [device for device in self.own.devices.values() if device.mark is not None]:
             if device.name in self.own.devices:
                 self._drop_device(device)
+        for device in self.own.devices.values():
+            device.addresses = {place: is_ours for place, is_ours in device.addresses.items() if not is_ours}
+        self.own.adopted.clear()
         self.own.firewall = None
         self.own.sysctls.clear()
         self.epoch += 1
@@ -186,6 +191,12 @@ class SimulatedKernel:
     def add_interface(self, name: str, description: str) -> Device:
         """Let somebody else have an interface in the host's namespace."""
         return self.plug(Device(name, self.own, next(self.own.indices), description=description))
+
+    def add_bridge(self, name: str, *addresses: tuple[bytes, int]) -> BridgeDevice:
+        """Let somebody else have a bridge in the host's namespace."""
+        place = (name, self.own, next(self.own.indices), self._new_mac())
+        bridge = BridgeDevice(*place, description="a bridge", addresses=dict.fromkeys(addresses, False))
+        return self.plug(bridge)
 
     def plug(self, device: DeviceT) -> DeviceT:
         """Put an interface of any kind, that somebody made, into its namespace and on its parent."""
@@ -215,6 +226,60 @@ class SimulatedKernel:
 
     # --- one kind each
 
+    def _make_link(self, wanted: Link) -> None:
+        match wanted:
+            case Bridge(adopted=True):
+                self._adopt(wanted)
+            case Bridge():
+                self._make_bridge(wanted)
+            case StandIn():
+                self._check_free(wanted.name)
+                self._add_link(Dummy(wanted.name, self.own, 0, self._new_mac(), mark=wanted.network))
+            case VlanLink():
+                self._make_vlan(wanted)
+            case VethPair():
+                self._make_pair(wanted)
+            case _:
+                self._make_on_parent(wanted)
+
+    def _drop_link(self, gone: Link) -> None:
+        match gone:
+            case Bridge(adopted=True):
+                self.own.adopted.discard(gone.name)
+            case VethPair():
+                self._drop_device(self.own.devices[gone.host_name])
+            case WantedMacvlan() | WantedIpvlan():
+                self._drop_device(self._inside(gone.sandbox).devices[gone.name])
+            case _:
+                self._drop_device(self.own.devices[gone.name])
+
+    def _furnish(self, wanted: Furniture) -> None:
+        """Put something on an interface."""
+        device = self._device(wanted.sandbox, wanted.device)
+        match wanted:
+            case InterfaceSysctl():
+                device.sysctls[wanted.name] = wanted.value
+            case Address():
+                device.addresses[(wanted.address, wanted.prefix)] = True
+            case Route():
+                self._make_route(device, wanted)
+            case Announcement():
+                device.announced = (wanted.count, wanted.interval_milliseconds)
+
+    def _strip(self, gone: Furniture) -> None:
+        """Take something off an interface."""
+        device = self._device(gone.sandbox, gone.device)
+        match gone:
+            case InterfaceSysctl():
+                del device.sysctls[gone.name]
+            case Address():
+                _drop_address(device, gone)
+            case Route():
+                routes = device.namespace.routes
+                routes[:] = [route for route in routes if not route.is_ours or route.destination != gone.destination]
+            case Announcement():
+                device.announced = None
+
     def _make_bridge(self, wanted: Bridge) -> None:
         self._check_free(wanted.name)
         bridge = BridgeDevice(
@@ -240,64 +305,72 @@ class SimulatedKernel:
         if len(bridge.ports) >= BRIDGE_PORTS:
             raise KernelError(errno.EXFULL, "Exchange full")
         mtu = _checked_mtu(wanted.mtu)
-        mac = b"\x0e\x00" + next(self._macs).to_bytes(4)
-        end = Veth(wanted.host_name, self.own, next(self.own.indices), mac, mtu, mark=wanted.endpoint, is_host_end=True)
+        index = next(self.own.indices)
+        end = Veth(wanted.host_name, self.own, index, self._new_mac(), mtu, mark=wanted.endpoint, is_host_end=True)
         other = Veth(wanted.name, inside, next(inside.indices), wanted.mac, mtu, wanted.up, wanted.endpoint, peer=end)
         end.peer, end.bridge, end.is_isolated = other, bridge, wanted.isolated
         bridge.ports[end.name] = end
         self.own.devices[end.name] = end
         inside.devices[other.name] = other
 
-    def _make_route(self, wanted: Route) -> None:
-        device = self._device(wanted.sandbox, wanted.device)
+    def _make_route(self, device: Device, wanted: Route) -> None:
         on_link = (True for own, prefix in device.addresses if wanted.gateway in Subnet(own, prefix))
         if wanted.gateway and next(on_link, None) is None:
             raise KernelError(errno.ENETUNREACH, "Network is unreachable: the gateway is on no link")
         route = RouteEntry(wanted.destination, wanted.device, wanted.gateway, is_ours=True)
         device.namespace.routes.append(route)
 
-    def _make_element(self, wanted: Masquerade | ForwardPolicy | PortForward) -> None:
-        table = self.own.firewall
-        if table is None:
-            raise KernelError(errno.ENOENT, "No such file or directory: the table is not there")
-        match wanted:
-            case Masquerade():
-                table.masquerade[wanted.family].add(wanted.bridge)
-            case ForwardPolicy():
-                table.bridges.add(wanted.bridge)
-                table.same.add(wanted.bridge)
-                (table.icc.add if wanted.icc else table.icc.discard)(wanted.bridge)
-                (table.internal.add if wanted.internal else table.internal.discard)(wanted.bridge)
-            case PortForward():
-                place = (wanted.protocol, wanted.host_address, wanted.host_port)
-                table.ports[place] = (wanted.address, wanted.port)
+    def _make_vlan(self, wanted: VlanLink) -> None:
+        self._check_free(wanted.name)
+        parent = self._parent(wanted.parent)
+        if any(isinstance(child, Vlan) and child.vlan == wanted.vlan for child in parent.children):
+            raise KernelError(errno.EEXIST, f"File exists: {wanted.parent} has VLAN {wanted.vlan}")
+        mark, tag = NetworkId(""), wanted.vlan
+        made = Vlan(wanted.name, self.own, 0, parent.mac, parent.mtu, mark=mark, parent=parent, vlan=tag)
+        self._add_link(made)
+        parent.children.append(made)
 
-    def _drop_element(self, gone: Masquerade | ForwardPolicy | PortForward) -> None:
-        table = self.own.firewall
-        assert table is not None, "an element was found in it"
-        match gone:
-            case Masquerade():
-                table.masquerade[gone.family].discard(gone.bridge)
-            case ForwardPolicy():
-                for bridges in (table.bridges, table.same, table.icc, table.internal):
-                    bridges.discard(gone.bridge)
-            case PortForward():
-                del table.ports[(gone.protocol, gone.host_address, gone.host_port)]
+    def _make_on_parent(self, wanted: WantedMacvlan | WantedIpvlan) -> None:
+        """Make a macvlan or ipvlan interface; a parent has one kind of them, and one alone in mode passthru."""
+        _check_name(wanted.name)
+        parent, inside = self._parent(wanted.parent), self._inside(wanted.sandbox)
+        if wanted.name in inside.devices:
+            raise KernelError(errno.EEXIST, f"File exists: {wanted.name} in that namespace")
+        others = [child for child in parent.children if isinstance(child, Macvlan | Ipvlan)]
+        kind = Macvlan if isinstance(wanted, WantedMacvlan) else Ipvlan
+        if parent.bridge is not None or any(not isinstance(child, kind) for child in others):
+            raise KernelError(errno.EBUSY, f"Device or resource busy: {parent.name} is used otherwise")
+        if others and "passthru" in (wanted.mode, *(child.mode for child in others)):
+            raise KernelError(errno.EINVAL, f"Invalid argument: passthru leaves no room for another on {parent.name}")
+        place = (wanted.name, inside, 0)
+        made: Macvlan | Ipvlan
+        if isinstance(wanted, WantedMacvlan):
+            made = Macvlan(*place, wanted.mac, parent.mtu, mark=wanted.endpoint, parent=parent, mode=wanted.mode)
+        else:
+            made = Ipvlan(*place, parent.mac, parent.mtu, mark=wanted.endpoint, parent=parent, mode=wanted.mode)
+            made.flag = wanted.flag
+        made.is_up = wanted.up
+        self._add_link(made)
+        parent.children.append(made)
 
-    def _drop_address(self, gone: Address) -> None:
-        """Take an address off; with its last IPv4 address a device loses its IPv4 routes."""
-        device = self._device(gone.sandbox, gone.device)
-        del device.addresses[(gone.address, gone.prefix)]
-        width = len(gone.address)
-        if all(len(address) != width for address, _ in device.addresses):
-            routes = device.namespace.routes
-            routes[:] = [route for route in routes if route.device != device.name or len(route.gateway) != width]
+    def _add_link(self, made: Device) -> None:
+        made.index = next(made.namespace.indices)
+        made.namespace.devices[made.name] = made
+
+    def _adopt(self, wanted: Bridge) -> None:
+        there = self.own.devices.get(wanted.name)
+        if there is None:
+            raise KernelError(errno.ENODEV, f"No such device {wanted.name}")
+        if not isinstance(there, BridgeDevice) or there.mark is not None:
+            raise KernelError(errno.EEXIST, f"{there.description} has the name {wanted.name} and cannot be adopted")
+        self.own.adopted.add(wanted.name)
 
     def _drop_device(self, device: Device) -> None:
         """Take away an interface: its routes, its place in a bridge, its own ports' bridge, the other end of a pair."""
         namespace = device.namespace
         if namespace.devices.pop(device.name, None) is None:
             return
+        namespace.adopted.discard(device.name)
         if namespace.routes:
             namespace.routes[:] = [route for route in namespace.routes if route.device != device.name]
         for child in list(device.children):
@@ -314,7 +387,8 @@ class SimulatedKernel:
 
     def _lay_ground(self, altered: KernelObject) -> None:
         """Make what somebody would have made first: the table for an element."""
-        if isinstance(altered, Masquerade | ForwardPolicy | PortForward) and self.own.firewall is None:
+        element = Masquerade | ForwardPolicy | LoopbackAccess | PortForward | OpenPort
+        if isinstance(altered, element) and self.own.firewall is None:
             self.own.firewall = FirewallState()
 
     # --- looking things up
@@ -327,9 +401,23 @@ class SimulatedKernel:
 
     def _device(self, sandbox: SandboxId, name: str) -> Device:
         device = self._inside(sandbox).devices.get(name)
-        if device is None or device.mark is None:
+        if device is None or (device.mark is None and name not in device.namespace.adopted):
             raise KernelError(errno.ENODEV, f"No such device {name}")
         return device
+
+    def _parent(self, name: str) -> Device:
+        parent = self.own.devices.get(name)
+        if parent is None:
+            raise KernelError(errno.ENODEV, f"No such device {name}")
+        return parent
+
+    def _table(self) -> FirewallState:
+        if self.own.firewall is None:
+            raise KernelError(errno.ENOENT, "No such file or directory: the table is not there")
+        return self.own.firewall
+
+    def _new_mac(self) -> bytes:
+        return b"\x0e\x00" + next(self._macs).to_bytes(4)
 
     def _bridge(self, name: str) -> BridgeDevice:
         bridge = self.own.devices[name]
@@ -350,6 +438,16 @@ def _unplug(bridge: BridgeDevice, port: Device) -> None:
     for entries in (bridge.static, bridge.learned):
         for mac in [mac for mac, there in entries.items() if there is port]:
             del entries[mac]
+
+
+def _drop_address(device: Device, gone: Address) -> None:
+    """Take an address off; with its last address of a family a device loses its routes of that family."""
+    del device.addresses[(gone.address, gone.prefix)]
+    width = len(gone.address)
+    if all(len(address) != width for address, _ in device.addresses):
+        routes = device.namespace.routes
+        left = [there for there in routes if there.device != device.name or len(there.destination.address) != width]
+        routes[:] = left
 
 
 def _is_ours(device: Device) -> bool:

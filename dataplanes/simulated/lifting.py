@@ -11,18 +11,28 @@ from collections.abc import Iterator, Mapping
 from ...domain.objects import (
     HOST_NAMESPACE,
     Address,
+    Announcement,
     Bridge,
     Firewall,
     ForwardPolicy,
+    GatewayMode,
+    InterfaceSysctl,
+    Ipvlan,
     KernelObject,
+    LoopbackAccess,
+    Macvlan,
     Masquerade,
     Namespace,
+    OpenPort,
     PortForward,
     Route,
+    StandIn,
     Sysctl,
     VethPair,
+    VlanLink,
 )
 from ...domain.values import EndpointId, NetworkId, SandboxId
+from . import model
 from .model import DEFAULT_MTU, BridgeDevice, Device, NetworkNamespace, Veth
 from .model import Firewall as FirewallState
 
@@ -47,17 +57,15 @@ def lift(namespaces: Mapping[SandboxId, NetworkNamespace]) -> Iterator[KernelObj
 def find(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: KernelObject) -> KernelObject | None:
     """Read back the one object that has the key of `wanted`; None when there is none."""
     host = namespaces[HOST_NAMESPACE]
+    if isinstance(wanted, Macvlan | Ipvlan):
+        return _find_on_parent(namespaces, wanted)
     match wanted:
-        case Bridge():
-            bridge = host.devices.get(wanted.name)
-            return lift_bridge(bridge) if isinstance(bridge, BridgeDevice) and bridge.mark is not None else None
-        case VethPair():
-            end = host.devices.get(wanted.host_name)
-            return lift_pair(end) if isinstance(end, Veth) and end.mark is not None else None
+        case Bridge() | StandIn() | VlanLink() | VethPair():
+            return _find_link(host, wanted)
         case Namespace():
             there = namespaces.get(wanted.sandbox)
             return Namespace(wanted.sandbox, there.path) if there is not None and there.is_ours else None
-        case Address() | Route() | Sysctl():
+        case Address() | Route() | Sysctl() | InterfaceSysctl() | Announcement():
             namespace = namespaces.get(wanted.sandbox)
             return None if namespace is None else _find_inside(namespace, wanted)
         case _:
@@ -66,6 +74,8 @@ def find(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: KernelObject)
 
 def lift_bridge(bridge: BridgeDevice) -> Bridge:
     """Lift a bridge; one that is down reads back unlike any that is wanted."""
+    if bridge.name in bridge.namespace.adopted:
+        return Bridge(bridge.name, NetworkId(""), b"", 0, adopted=True)
     network = NetworkId(bridge.mark or "")
     return Bridge(bridge.name, network, bridge.mac, _mtu(bridge) if bridge.is_up else CONTRADICTORY)
 
@@ -91,14 +101,24 @@ def lift_firewall(state: FirewallState) -> Iterator[KernelObject]:
     """Yield the table and what is in it."""
     yield Firewall()
     for family, bridges in state.masquerade.items():
-        yield from (Masquerade(bridge, family) for bridge in bridges)
+        yield from (Masquerade(bridge, family, source) for bridge, source in bridges.items())
+    for family, names in state.loopback.items():
+        yield from (LoopbackAccess(name, family) for name in names)
+    yield from (OpenPort(*place) for place in state.open)
     yield from (_policy(state, bridge) for bridge in state.bridges)
     for (protocol, host_address, host_port), (address, port) in state.ports.items():
         yield PortForward(protocol, host_address, host_port, address, port)
 
 
 def _policy(state: FirewallState, bridge: str) -> ForwardPolicy:
-    return ForwardPolicy(bridge, icc=bridge in state.icc, internal=bridge in state.internal)
+    return ForwardPolicy(
+        bridge,
+        icc=bridge in state.icc,
+        internal=bridge in state.internal,
+        mode4=state.modes[4].get(bridge, GatewayMode.NAT),
+        mode6=state.modes[6].get(bridge, GatewayMode.NAT),
+        trusted=tuple(sorted(interface for interface, trusting in state.trusted if trusting == bridge)),
+    )
 
 
 def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | None:
@@ -106,7 +126,12 @@ def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | 
         case Firewall():
             return wanted
         case Masquerade():
-            return wanted if wanted.bridge in state.masquerade[wanted.family] else None
+            source = state.masquerade[wanted.family].get(wanted.bridge)
+            return None if source is None else Masquerade(wanted.bridge, wanted.family, source)
+        case LoopbackAccess():
+            return wanted if wanted.bridge in state.loopback[wanted.family] else None
+        case OpenPort():
+            return wanted if (wanted.protocol, wanted.address, wanted.port) in state.open else None
         case ForwardPolicy():
             return _policy(state, wanted.bridge) if wanted.bridge in state.bridges else None
         case PortForward():
@@ -117,9 +142,35 @@ def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | 
             raise AssertionError(message)
 
 
-def _find_inside(namespace: NetworkNamespace, wanted: Address | Route | Sysctl) -> KernelObject | None:
+def _find_link(host: NetworkNamespace, wanted: Bridge | StandIn | VlanLink | VethPair) -> KernelObject | None:
+    device = host.devices.get(wanted.host_name if isinstance(wanted, VethPair) else wanted.name)
+    found = next(lift_link(device), None) if device is not None and _is_ours(device) else None
+    return found if type(found) is type(wanted) else None
+
+
+def _find_on_parent(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: Macvlan | Ipvlan) -> KernelObject | None:
+    """Find an endpoint's interface: where it is wanted to be, else wherever it is."""
+    for inside in (namespaces.get(wanted.sandbox), *namespaces.values()):
+        for device in () if inside is None else inside.devices.values():
+            if device.mark == wanted.endpoint and isinstance(device, model.Macvlan | model.Ipvlan):
+                found = next(lift_link(device))
+                return found if found.key == wanted.key else None
+    return None
+
+
+def _find_inside(
+    namespace: NetworkNamespace, wanted: Address | Route | Sysctl | InterfaceSysctl | Announcement
+) -> KernelObject | None:
     sandbox = namespace.sandbox
     match wanted:
+        case InterfaceSysctl():
+            device = namespace.devices.get(wanted.device)
+            value = None if device is None else device.sysctls.get(wanted.name)
+            return None if value is None else InterfaceSysctl(sandbox, wanted.device, wanted.name, value)
+        case Announcement():
+            device = namespace.devices.get(wanted.device)
+            done = None if device is None else device.announced
+            return None if done is None else Announcement(sandbox, wanted.device, *done)
         case Sysctl():
             value = namespace.sysctls.get(wanted.name)
             return None if value is None else Sysctl(sandbox, wanted.name, value)
@@ -134,17 +185,45 @@ def _find_inside(namespace: NetworkNamespace, wanted: Address | Route | Sysctl) 
 
 
 def _lift_device(device: Device) -> Iterator[KernelObject]:
-    """Yield an interface of ours and its addresses. A pair is lifted at its host end."""
-    if device.mark is None:
+    """Yield an interface of ours and what is on it. A pair is lifted at its host end."""
+    if not _is_ours(device):
         return
     sandbox = device.namespace.sandbox
-    if isinstance(device, BridgeDevice):
-        yield lift_bridge(device)
-    elif isinstance(device, Veth) and device.is_host_end:
-        yield lift_pair(device)
+    yield from lift_link(device)
+    yield from (InterfaceSysctl(sandbox, device.name, name, value) for name, value in device.sysctls.items())
     for (address, prefix), is_ours in device.addresses.items():
         if is_ours:
             yield Address(sandbox, device.name, address, prefix)
+    if device.announced is not None:
+        yield Announcement(sandbox, device.name, *device.announced)
+
+
+def lift_link(device: Device) -> Iterator[KernelObject]:
+    """Yield the interface itself; one that is down, or on nothing, reads back unlike any that is wanted."""
+    sandbox, endpoint = device.namespace.sandbox, EndpointId(device.mark or "")
+    match device:
+        case BridgeDevice():
+            yield lift_bridge(device)
+        case Veth(is_host_end=True):
+            yield lift_pair(device)
+        case model.Dummy():
+            yield StandIn(device.name, NetworkId(device.mark or "") if device.is_up else NetworkId(""))
+        case model.Vlan():
+            yield VlanLink(device.name, _parent(device) if device.is_up else "", device.vlan)
+        case model.Macvlan():
+            parent = _parent(device)
+            yield Macvlan(endpoint, parent, sandbox, device.name, device.mac, device.mode, up=device.is_up)
+        case model.Ipvlan():
+            parent = _parent(device)
+            yield Ipvlan(endpoint, parent, sandbox, device.name, device.mode, device.flag, up=device.is_up)
+
+
+def _parent(device: model.Vlan | model.Macvlan | model.Ipvlan) -> str:
+    return device.parent.name if device.parent is not None else ""
+
+
+def _is_ours(device: Device) -> bool:
+    return device.mark is not None or device.name in device.namespace.adopted
 
 
 def _mtu(device: Device) -> int:

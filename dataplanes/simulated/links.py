@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ...domain.objects import Bridge, Key, VethPair
 from ...domain.values import EndpointId, NetworkId
 from .firewall import Ruling
+from .lifting import lift_link
 from .model import BridgeDevice, Device, Ethernet, Ipvlan, Macvlan, Segment, Veth, Vlan, Vxlan
 from .packets import Packet
 
@@ -162,7 +163,10 @@ class Wires:
         for sibling in parent.children:
             is_other = isinstance(sibling, Ipvlan) and sibling is not device
             if is_other and sibling.is_up and any(address == frame.target for address, _ in sibling.addresses):
-                yield Arrival(sibling, passed)
+                if device.flag == "vepa":
+                    break
+                if device.flag == "bridge":
+                    yield Arrival(sibling, passed)
                 return
         wire = frame._replace(source=parent.mac)
         yield from self.send(parent, wire, (*passed, Passage(parent, f"{parent.name} sends it")))
@@ -185,4 +189,4 @@ def key_of(device: Device) -> Key | None:
     if isinstance(device, Veth):
         end = device if device.is_host_end or device.peer is None else device.peer
         return VethPair(end.name, EndpointId(""), "", device.namespace.sandbox, "", b"", 0, isolated=False).key
-    return None
+    return next((made.key for made in lift_link(device)), None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ...domain.facts import NamespaceIdentity
+from ...domain.objects import GatewayMode
 from ...domain.values import EndpointId, NetworkId, SandboxId, Subnet
 
 DEFAULT_MTU = 1500
@@ -41,6 +42,10 @@ class Device:
     """The macvlan, ipvlan and vlan interfaces that stand on it, in whatever namespace they are."""
     description: str = "an interface"
     """What it is, in words, for whoever is refused because of it."""
+    sysctls: dict[str, str] = field(default_factory=dict)
+    """The settings of this interface that are ours."""
+    announced: tuple[int, int] | None = None
+    """How often, and how many milliseconds apart, its addresses were announced."""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +78,11 @@ class BridgeDevice(Device):
 
 
 @dataclass(eq=False, slots=True)
+class Dummy(Device):
+    """An interface that leads nowhere."""
+
+
+@dataclass(eq=False, slots=True)
 class Macvlan(Device):
     """A MAC address of its own on `parent`; `mode` bridge, private, vepa or passthru."""
 
@@ -82,10 +92,11 @@ class Macvlan(Device):
 
 @dataclass(eq=False, slots=True)
 class Ipvlan(Device):
-    """Addresses of its own behind the MAC address of `parent`; `mode` l2, l3 or l3s."""
+    """Addresses of its own behind the MAC address of `parent`; `mode` l2, l3 or l3s; `flag` bridge, private or vepa."""
 
     parent: Device | None = None
     mode: str = "l2"
+    flag: str = "bridge"
 
 
 @dataclass(eq=False, slots=True)
@@ -137,7 +148,15 @@ class Firewall:
     same: set[str] = field(default_factory=set)
     icc: set[str] = field(default_factory=set)
     internal: set[str] = field(default_factory=set)
-    masquerade: dict[int, set[str]] = field(default_factory=lambda: {4: set(), 6: set()})
+    modes: dict[int, dict[str, GatewayMode]] = field(default_factory=lambda: {4: {}, 6: {}})
+    """By family, the bridges whose mode is another than `nat`."""
+    trusted: set[tuple[str, str]] = field(default_factory=set)
+    """(interface, bridge)"""
+    loopback: dict[int, set[str]] = field(default_factory=lambda: {4: set(), 6: set()})
+    masquerade: dict[int, dict[str, bytes]] = field(default_factory=lambda: {4: {}, 6: {}})
+    """By family and bridge the address that is taken; empty: the one of the interface that a packet leaves by."""
+    open: set[tuple[int, bytes, int]] = field(default_factory=set)
+    """(protocol, address, port) of endpoints"""
     ports: dict[tuple[int, bytes, int], tuple[bytes, int]] = field(default_factory=dict)
     """(protocol, host address, host port) to (address, port); a host address of zeros is every one of the host's."""
 
@@ -160,6 +179,8 @@ class NetworkNamespace:
     sysctls: dict[str, str] = field(default_factory=dict)
     listeners: set[tuple[int, int]] | None = None
     firewall: Firewall | None = None
+    adopted: set[str] = field(default_factory=set)
+    """Bridges that others made and that are used as if they were ours."""
     indices: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
