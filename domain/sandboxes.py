@@ -22,6 +22,7 @@ from .events import (
     namespace_tag,
 )
 from .facts import NamespaceIdentity
+from .resolution import check_resolution
 from .values import (
     TEXT_LIMIT,
     HostId,
@@ -45,6 +46,7 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
     hostname = check_domain_name("hostname", command.hostname)
     domainname = check_domain_name("domainname", command.domainname)
     labels = check_labels(command.labels)
+    resolution = command.resolution and check_resolution(asked, command.resolution)
     host = context.origin.host
     holder = view.sandbox_of(host, command.container)
     if holder is not None:
@@ -80,6 +82,7 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
         hostname=hostname,
         domainname=domainname,
         labels=labels,
+        resolution=resolution,
     )
     guards = [
         Guard((f"sandbox:{command.sandbox}",)),

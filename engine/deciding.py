@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
@@ -32,6 +33,7 @@ from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .requests import Author, is_repetition
+from .resolution import with_facts
 from .results import Result
 
 CLOCK_STEP_NANOSECONDS = 1_000_000_000
@@ -57,6 +59,13 @@ class Batch(Struct):
     """For each command, which of the events are its own."""
 
 
+class Directories(NamedTuple):
+    """Where what belongs to sandboxes is put by default: namespaces are mounted, files are written."""
+
+    namespaces: Path
+    state: Path
+
+
 class Decider:
     """Decide batches of commands for one host."""
 
@@ -65,7 +74,7 @@ class Decider:
         views: Views,
         host: HostId,
         instance: str,
-        directory: Path,
+        directories: Directories,
         dataplane: Dataplane | None,
         subscriber: Subscriber | None,
         history: History,
@@ -73,7 +82,7 @@ class Decider:
         self._views = views
         self._host = host
         self._instance = instance
-        self._directory = directory
+        self._directories = directories
         self._dataplane = dataplane
         self._subscriber = subscriber
         self._history = history
@@ -143,13 +152,18 @@ class Decider:
 
     def _complete(self, command: Command) -> Command:
         """Add the facts that a command needs and its caller cannot know."""
-        if not isinstance(command, CreateSandbox) or command.identity is not None:
+        if not isinstance(command, CreateSandbox):
+            return command
+        if command.resolution is not None:
+            files = with_facts(command.resolution, command.sandbox, self._directories.state)
+            command = structs.replace(command, resolution=files)
+        if command.identity is not None:
             return command
         asked = f"create sandbox for container {command.container!r}"
         if command.kind is SandboxKind.MANAGED:
             if command.path:
                 raise Invalid(asked, "a path is given and the sandbox is a managed one", "make it an attached one")
-            return structs.replace(command, path=f"{self._directory}/{command.sandbox}")
+            return structs.replace(command, path=f"{self._directories.namespaces}/{command.sandbox}")
         if command.path and self._dataplane is not None:
             identity = self._dataplane.identify(command.path)
             if identity is not None and identity == self._dataplane.identify(OWN_NAMESPACE):

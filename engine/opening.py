@@ -25,7 +25,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.state import HostLock, StateDirectory
 from ..projections.desired import lower_everything
 from ..projections.views import Views
-from .deciding import Decider
+from .deciding import Decider, Directories
 from .machine import Machine
 from .requests import Author
 from .results import Recovery, Result, recovery_of
@@ -73,7 +73,7 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
             made = make_dataplane(dataplane, instance, namespace)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
-            machine = _assemble(ledger, made, instance, _namespace_directory(state, instance))
+            machine = _assemble(ledger, made, instance, _directories(state, instance))
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
                 opened.recovery = _make_good(machine, author)
@@ -124,7 +124,7 @@ def _check_dataplane(wanted: str) -> None:
         raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
 
 
-def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directory: Path) -> Machine:
+def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directories: Directories) -> Machine:
     """Fold the log; what may not have been applied yet is noted on the way."""
     views = Views()
     host = _host_of(ledger)
@@ -132,7 +132,7 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, d
     applied = min(ledger.cursor(cursor) if cursor else NOWHERE, ledger.head)
     subscriber = Subscriber(views, host, dataplane, Position(applied)) if dataplane is not None else None
     decider = Decider(
-        views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
+        views, host, instance, directories, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
     )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
     machine.start_over(in_part=bool(cursor))
@@ -223,8 +223,9 @@ def _check(results: Sequence[Result]) -> None:
         result.check()
 
 
-def _namespace_directory(state: StateDirectory | None, instance: Instance) -> Path:
-    """Choose where the namespaces of managed sandboxes are mounted."""
-    if os.access(RUN_DIRECTORY, os.W_OK) or state is None:
-        return RUN_DIRECTORY / "netledger" / instance
-    return state.path / "namespaces"
+def _directories(state: StateDirectory | None, instance: Instance) -> Directories:
+    """Choose where the namespaces of managed sandboxes are mounted, and where files are written."""
+    volatile = RUN_DIRECTORY / "netledger" / instance
+    if state is None:
+        return Directories(volatile, volatile)
+    return Directories(volatile if os.access(RUN_DIRECTORY, os.W_OK) else state.namespaces, state.path)

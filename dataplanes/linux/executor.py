@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from ...domain.objects import (
     Address,
     Bridge,
+    File,
     Firewall,
     ForwardPolicy,
     KernelObject,
@@ -25,6 +26,7 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
+from .files import make_files, remove_files
 from .holding import hold_ports, release_ports
 from .hostside import change_elements, make_bridges, make_firewall, remove_bridges, remove_firewall
 from .interiors import furnish
@@ -47,6 +49,7 @@ def execute(kernel: Kernel, run: Run) -> bool:
         is_dying = _remove(run)
         _make_host(run)
         _make_endpoints(run)
+        make_files(run, run.of(File, removing=False))
         ports = run.of(PortForward, removing=False)
         with _faults(run, ports):
             hold_ports(run, ports)
@@ -97,6 +100,7 @@ def _remove(run: Run) -> bool:
     with _faults(run, firewall):
         remove_firewall(run, firewall)
     forget_sysctls(run, run.of(Sysctl, removing=True))
+    remove_files(run, run.of(File, removing=True))
     return is_dying
 
 
