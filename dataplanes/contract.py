@@ -24,11 +24,15 @@ RETRIES = 3
 
 
 class Place(Struct, frozen=True, gc=False):
-    """Where a sandbox's namespace is: its path, and for one that is not ours its identity when it was recorded."""
+    """Where a sandbox's namespace is: its path, and for one that is not ours its identity when it was recorded.
+
+    `files` are the paths of its files on the host.
+    """
 
     kind: SandboxKind
     path: str
     identity: NamespaceIdentity | None = None
+    files: tuple[str, ...] = ()
 
 
 class Verb(enum.StrEnum):
@@ -80,12 +84,14 @@ class Outcome(Struct, frozen=True):
 class Observation(Struct, frozen=True):
     """The objects that are there and bear our mark, by key; `dying` are ours, no longer wanted, and on their way out.
 
-    `lost` are sandboxes whose recorded namespace is gone or has been replaced by another at the same path.
+    `lost` are sandboxes whose recorded namespace is gone or has been replaced by another at the same path. `edited` are
+    files that somebody has made their own: neither there nor missing.
     """
 
     objects: Mapping[Key, KernelObject]
     dying: frozenset[Key] = frozenset()
     lost: frozenset[SandboxId] = frozenset()
+    edited: frozenset[Key] = frozenset()
 
 
 class Claim(Struct, frozen=True, gc=False):

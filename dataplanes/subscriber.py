@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from ..domain.events import Entity, Event
+from ..domain.events import Entity, Event, SandboxCreated
 from ..domain.objects import HOST_NAMESPACE, TRACELESS, KernelObject, Key, is_of_firewall
 from ..domain.values import EndpointId, HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
@@ -135,7 +135,9 @@ class Subscriber:
     def compare(self) -> tuple[Plan, Observation]:
         """Plan what makes the kernel into what the log calls for."""
         observation = self.observe()
-        return self._plan(lower_everything(self._views, self._host), observation.objects), observation
+        everything = lower_everything(self._views, self._host)
+        wanted = {key: made for key, made in everything.items() if key not in observation.edited}
+        return self._plan(wanted, observation.objects), observation
 
     def carry_out(self, plan: Plan) -> Advance:
         """Apply a plan made by `compare`; what was noted until now is covered by it."""
@@ -226,7 +228,7 @@ class Subscriber:
         places = {}
         for sandbox, record in self._views.sandboxes.sandboxes.items():
             if record.event.host == self._host:
-                places[sandbox] = Place(record.event.kind, record.event.path, record.event.identity)
+                places[sandbox] = _place(record.event)
         return places
 
 
@@ -244,4 +246,10 @@ def _merge(*states: Mapping[Entity, Objects]) -> tuple[dict[Key, KernelObject], 
 def place_of(views: Views, sandbox: SandboxId) -> Place | None:
     """Say where a sandbox's namespace is; None for one that is not there."""
     record = views.sandbox(sandbox)
-    return Place(record.event.kind, record.event.path, record.event.identity) if record else None
+    return _place(record.event) if record else None
+
+
+def _place(event: SandboxCreated) -> Place:
+    files = event.resolution
+    paths = (files.hosts_path, files.resolv_conf_path) if files is not None else ()
+    return Place(event.kind, event.path, event.identity, paths)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from .events import OptionValue, StaticRoute
 from .facts import NamespaceIdentity
+from .resolution import Resolution
 from .values import AllocationPolicy, EndpointId, HostId, NetworkId, PortRequest, SandboxId, SandboxKind, Subnet
 
 
@@ -69,7 +70,10 @@ class DeleteEndpoint(Struct, frozen=True, tag=True):
 
 
 class CreateSandbox(Struct, frozen=True, tag=True):
-    """Create a sandbox for a container. `path` leads to its namespace; `identity` says which it is, if not ours."""
+    """Create a sandbox for a container. `path` leads to its namespace; `identity` says which it is, if not ours.
+
+    `resolution`: what its hosts file and resolv.conf are to be made of; None: it has none.
+    """
 
     sandbox: SandboxId
     container: str
@@ -79,6 +83,7 @@ class CreateSandbox(Struct, frozen=True, tag=True):
     hostname: str = ""
     domainname: str = ""
     labels: Mapping[str, str] = {}
+    resolution: Resolution | None = None
 
 
 class DeleteSandbox(Struct, frozen=True, tag=True):

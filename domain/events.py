@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 from msgspec import Struct
 
 from .facts import NamespaceIdentity
+from .resolution import Resolution
 from .values import (
     AllocationPolicy,
     EndpointId,
@@ -355,7 +356,7 @@ class EndpointJoined(Event, frozen=True):
         return join_tags(self.endpoint, self.sandbox, self.host, self.device)
 
     def touched(self) -> tuple[Entity, ...]:
-        return (("endpoint", self.endpoint),)
+        return (("endpoint", self.endpoint), ("sandbox", self.sandbox))
 
 
 class EndpointLeft(Event, frozen=True):
@@ -528,7 +529,10 @@ class PortsRevoked(Event, frozen=True):
 
 
 class SandboxCreated(Event, frozen=True):
-    """A sandbox came to be. `path` leads to its namespace; `identity` says which that was, where it is not ours."""
+    """A sandbox came to be. `path` leads to its namespace; `identity` says which that was, where it is not ours.
+
+    `resolution`: what its hosts file and resolv.conf are made of; None where its creator wants none.
+    """
 
     sandbox: SandboxId
     container: str
@@ -538,6 +542,7 @@ class SandboxCreated(Event, frozen=True):
     hostname: str
     domainname: str
     labels: dict[str, str]
+    resolution: Resolution | None = None
 
     def tags(self) -> tuple[str, ...]:
         tags = (f"sandbox:{self.sandbox}", container_tag(self.host, self.container))

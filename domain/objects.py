@@ -405,6 +405,24 @@ class OpenPort(Struct, frozen=True, gc=False, tag=True):
         return str(self.key)
 
 
+class File(Struct, frozen=True, gc=False, tag=True):
+    """A text file on the host, used by a sandbox: its hosts file or its resolv.conf.
+
+    Once somebody has edited it, it is theirs, and it is neither written nor removed any more.
+    """
+
+    used_by: SandboxId
+    path: str
+    text: str
+
+    @property
+    def key(self) -> Key:
+        return Key(f"file{self.path}")
+
+    def __str__(self) -> str:
+        return f"file {self.path} for {_place(self.used_by)}, {len(self.text.splitlines())} lines"
+
+
 KernelObject: TypeAlias = (
     Sysctl
     | Firewall
@@ -422,6 +440,7 @@ KernelObject: TypeAlias = (
     | Address
     | Route
     | Announcement
+    | File
     | PortForward
     | OpenPort
 )
@@ -443,6 +462,7 @@ _KINDS: tuple[type[KernelObject], ...] = (
     Address,
     Route,
     Announcement,
+    File,
     PortForward,
     OpenPort,
 )

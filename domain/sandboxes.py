@@ -27,6 +27,7 @@ from .features import check_feature
 from .gateway_bridge import is_of_bridge
 from .gateways import stays
 from .leaving import abandon, forget, leave_events
+from .resolution import check_resolution
 from .values import (
     TEXT_LIMIT,
     HostId,
@@ -50,6 +51,7 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
     hostname = check_domain_name("hostname", command.hostname)
     domainname = check_domain_name("domainname", command.domainname)
     labels = check_labels(command.labels)
+    resolution = command.resolution and check_resolution(asked, command.resolution)
     host = context.origin.host
     holder = view.sandbox_of(host, command.container)
     if holder is not None:
@@ -83,6 +85,7 @@ def create_sandbox(view: View, command: CreateSandbox, context: Context) -> Deci
         hostname=hostname,
         domainname=domainname,
         labels=labels,
+        resolution=resolution,
     )
     guards = [
         Guard((f"sandbox:{command.sandbox}",)),

@@ -38,7 +38,7 @@ from ..domain.events import (
     SandboxKeySet,
     SandboxRenamed,
 )
-from ..domain.objects import Namespace
+from ..domain.objects import File, Namespace
 from ..projections.views import Views
 from .results import Result
 
@@ -104,11 +104,12 @@ def cause(fault: Fault, events: Sequence[Recorded[Event]]) -> str:
 def _called_for(event: Event, fault: Fault) -> bool:
     """Whether this event is the one that called for the object that failed."""
     kind, identity = fault.owner
+    is_of_sandbox = isinstance(fault.outcome.step.object, Namespace | File)
     match event:
         case NetworkCreated():
             return kind == "host" or (kind == "network" and event.network == identity)
         case SandboxCreated():
-            return kind == "sandbox" and event.sandbox == identity and isinstance(fault.outcome.step.object, Namespace)
+            return kind == "sandbox" and event.sandbox == identity and is_of_sandbox
         case SandboxKeySet():
             return (kind == "sandbox" and event.sandbox == identity) or (
                 kind == "endpoint" and identity in event.endpoints
@@ -116,9 +117,7 @@ def _called_for(event: Event, fault: Fault) -> bool:
         case EndpointJoined():
             return kind == "endpoint" and event.endpoint == identity
         case GatewayElected():
-            return (
-                kind == "sandbox" and event.sandbox == identity and not isinstance(fault.outcome.step.object, Namespace)
-            )
+            return kind == "sandbox" and event.sandbox == identity and not is_of_sandbox
         case _:
             return False
 

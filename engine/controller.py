@@ -31,6 +31,7 @@ from .lookup import find_endpoint, find_network, find_sandbox
 from .model import Endpoint, Network, Sandbox
 from .opening import Opened, open_everything
 from .requests import Asking, author, new_id
+from .resolution import resolution_of
 from .results import Recovery, Result
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Controller:
         self.do(command, **asking)
         return Network(self, identity)
 
-    def create_sandbox(  # each option of a sandbox by its keyword
+    def create_sandbox(  # noqa: PLR0913  # each option of a sandbox by its keyword
         self,
         container: str,
         *,
@@ -200,11 +201,22 @@ class Controller:
         path: str = "",
         hostname: str = "",
         domainname: str = "",
+        files: bool = False,
+        extra_hosts: Mapping[str, str] | None = None,
+        dns: Sequence[str] = (),
+        dns_search: Sequence[str] = (),
+        dns_options: Sequence[str] = (),
+        hosts_path: str = "",
+        resolv_conf_path: str = "",
         labels: Mapping[str, str] | None = None,
         id: str | None = None,  # noqa: A002  # the word that libnetwork's API has for it
         **asking: Unpack[Asking],
     ) -> Sandbox:
         """Create a sandbox for a container.
+
+        With `files`, or anything that they are to hold, a hosts file and a resolv.conf are written and kept up to date,
+        at the paths given, else in the state directory (`info()` tells where): `extra_hosts` are names with addresses,
+        `dns`, `dns_search` and `dns_options` override the host's own. Once somebody edited one, it is left alone.
 
         `managed`: we make its namespace. `attached`: it is the one at `path`. `delegated`: a runtime moves the
         container ends of its endpoints into a namespace of its own.
@@ -218,6 +230,9 @@ class Controller:
             hostname=hostname,
             domainname=domainname,
             labels=dict(labels or {}),
+            resolution=resolution_of(
+                extra_hosts or {}, dns, dns_search, dns_options, hosts_path, resolv_conf_path, always=files
+            ),
         )
         self.do(command, **asking)
         return Sandbox(self, identity)

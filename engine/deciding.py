@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
@@ -33,6 +34,7 @@ from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .compensation import compensate
 from .requests import Author, is_repetition
+from .resolution import with_facts
 from .results import Result
 from .surroundings import here
 
@@ -59,6 +61,13 @@ class Batch(Struct):
     """For each command, which of the events are its own."""
 
 
+class Directories(NamedTuple):
+    """Where what belongs to sandboxes is put by default: namespaces are mounted, files are written."""
+
+    namespaces: Path
+    state: Path
+
+
 class Decider:
     """Decide batches of commands for one host."""
 
@@ -67,7 +76,7 @@ class Decider:
         views: Views,
         host: HostId,
         instance: str,
-        directory: Path,
+        directories: Directories,
         dataplane: Dataplane | None,
         subscriber: Subscriber | None,
         history: History,
@@ -75,7 +84,7 @@ class Decider:
         self._views = views
         self._host = host
         self._instance = instance
-        self._directory = directory
+        self._directories = directories
         self._dataplane = dataplane
         self._subscriber = subscriber
         self._history = history
@@ -161,13 +170,18 @@ class Decider:
         if isinstance(command, SetSandboxKey) and command.identity is None:
             asked = f"set the key of sandbox {command.sandbox[:12]}"
             return structs.replace(command, identity=self._identify(command.path, asked))
-        if not isinstance(command, CreateSandbox) or command.identity is not None:
+        if not isinstance(command, CreateSandbox):
+            return command
+        if command.resolution is not None:
+            files = with_facts(command.resolution, command.sandbox, self._directories.state)
+            command = structs.replace(command, resolution=files)
+        if command.identity is not None:
             return command
         asked = f"create sandbox for container {command.container!r}"
         if command.kind is SandboxKind.MANAGED:
             if command.path:
                 raise Invalid(asked, "a path is given and the sandbox is a managed one", "make it an attached one")
-            return structs.replace(command, path=f"{self._directory}/{command.sandbox}")
+            return structs.replace(command, path=f"{self._directories.namespaces}/{command.sandbox}")
         return structs.replace(command, identity=self._identify(command.path, asked))
 
     def _identify(self, path: str, asked: str) -> NamespaceIdentity | None:

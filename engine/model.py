@@ -96,7 +96,10 @@ class EndpointInfo(Struct, frozen=True):
 
 
 class SandboxInfo(Struct, frozen=True):
-    """What a sandbox is. `key` is the path of its namespace; `gateways` from `ipv4`, `ipv6` to endpoint ids."""
+    """What a sandbox is. `key` is the path of its namespace; `gateways` from `ipv4`, `ipv6` to endpoint ids.
+
+    `hosts_path` and `resolv_conf_path` are empty where it has no files.
+    """
 
     id: str
     container: str
@@ -108,6 +111,8 @@ class SandboxInfo(Struct, frozen=True):
     endpoints: tuple[str, ...]
     gateways: Mapping[str, str]
     created: int
+    hosts_path: str = ""
+    resolv_conf_path: str = ""
 
 
 class Network:
@@ -351,6 +356,8 @@ class Sandbox:
                 endpoints=tuple(views.joined_to(self.id)),
                 gateways={family: endpoint for family, endpoint in gateways.items() if endpoint},
                 created=record.position,
+                hosts_path=event.resolution.hosts_path if event.resolution else "",
+                resolv_conf_path=event.resolution.resolv_conf_path if event.resolution else "",
             )
 
     def endpoints(self) -> list[Endpoint]:

@@ -23,7 +23,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.state import HostLock, StateDirectory
 from ..projections.desired import lower_everything
 from ..projections.views import Views
-from .deciding import Decider
+from .deciding import Decider, Directories
 from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
 from .requests import Author
@@ -79,7 +79,7 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
             made = make_dataplane(dataplane, instance, namespace, chosen.backend)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
-            machine = _assemble(ledger, made, instance, _namespace_directory(state, instance))
+            machine = _assemble(ledger, made, instance, _directories(state, instance))
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
                 opened.recovery = _make_good(machine, author, has_moved=chosen.is_moving)
@@ -143,7 +143,7 @@ def _check_dataplane(wanted: str) -> None:
         raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
 
 
-def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directory: Path) -> Machine:
+def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directories: Directories) -> Machine:
     """Fold the log; what may not have been applied yet is noted on the way."""
     views = Views()
     host = _host_of(ledger)
@@ -153,7 +153,7 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, d
     if dataplane is not None:
         subscriber = Subscriber(views, host, dataplane, Position(applied), clock=here().retry_clock)
     decider = Decider(
-        views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
+        views, host, instance, directories, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
     )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
     machine.start_over(in_part=bool(cursor))
@@ -247,9 +247,10 @@ def _check(results: Sequence[Result]) -> None:
         result.check()
 
 
-def _namespace_directory(state: StateDirectory | None, instance: Instance) -> Path:
-    """Choose where the namespaces of managed sandboxes are mounted."""
+def _directories(state: StateDirectory | None, instance: Instance) -> Directories:
+    """Choose where the namespaces of managed sandboxes are mounted, and where files are written."""
     run = here().run_directory()
-    if run is None and state is not None:
-        return state.path / "namespaces"
-    return (run or RUN_DIRECTORY) / "netledger" / instance
+    volatile = (run or RUN_DIRECTORY) / "netledger" / instance
+    if state is None:
+        return Directories(volatile, volatile)
+    return Directories(state.namespaces if run is None else volatile, state.path)

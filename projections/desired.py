@@ -24,6 +24,7 @@ from ..domain.values import (
     Subnet,
     family_of,
 )
+from .resolution import lower_files
 from .views import Views
 
 Objects: TypeAlias = Mapping[Key, KernelObject]
@@ -144,9 +145,11 @@ def _lower_network(views: Views, identity: str) -> list[KernelObject]:
 
 def _lower_sandbox(views: Views, identity: str) -> list[KernelObject]:
     sandbox = views.sandbox(SandboxId(identity))
-    if sandbox is None or sandbox.event.kind in {SandboxKind.DELEGATED, SandboxKind.HOST}:
+    if sandbox is None:
         return []
-    objects: list[KernelObject] = []
+    objects: list[KernelObject] = [*lower_files(views, sandbox.event)]
+    if sandbox.event.kind in {SandboxKind.DELEGATED, SandboxKind.HOST}:
+        return objects
     if sandbox.event.kind is SandboxKind.MANAGED:
         objects.append(Namespace(sandbox.event.sandbox, sandbox.event.path))
     for family, destination in DEFAULT_ROUTES.items():

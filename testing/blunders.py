@@ -22,6 +22,7 @@ from ..domain.commands import (
 )
 from ..domain.endpoint_options import SYSCTLS
 from ..domain.events import OptionValue, StaticRoute
+from ..domain.resolution import EXTRA_HOSTS_LIMIT, SERVERS_LIMIT, Resolution, Resolver
 from ..domain.values import (
     EndpointId,
     NetworkId,
@@ -184,6 +185,12 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     _sandbox(kind=SandboxKind.ATTACHED, path="run/netns/blunder"),
     _sandbox(kind=SandboxKind.ATTACHED, path="/run/netns/nowhere"),
     _sandbox(hostname="-"),
+    _sandbox(resolution=Resolution(tuple((f"h{number}", ANYWHERE) for number in range(EXTRA_HOSTS_LIMIT + 1)))),
+    _sandbox(resolution=Resolution((("", ANYWHERE),))),
+    _sandbox(resolution=Resolution(wanted=Resolver(servers=("192.0.2.1",) * (SERVERS_LIMIT + 1)))),
+    _sandbox(resolution=Resolution(wanted=Resolver(options=("two words",)))),
+    _sandbox(resolution=Resolution(hosts_path="etc/hosts")),
+    _sandbox(resolution=Resolution(hosts_path="/tmp/one", resolv_conf_path="/tmp/one")),  # noqa: S108  # never written
     lambda _network, _endpoint: DeleteSandbox(SandboxId(identifier(NEW))),
 )
 """Each takes the ids of a network and of an endpoint that may be there."""

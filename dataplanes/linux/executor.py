@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from ...domain.objects import (
     Address,
     Bridge,
+    File,
     Firewall,
     ForwardPolicy,
     KernelObject,
@@ -27,6 +28,7 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
+from .files import make_files, remove_files
 from .firewall_steps import change_elements, make_firewall, remove_firewall, remove_with_firewall
 from .holding import hold_ports, release_ports
 from .hostside import make_bridges, remove_bridges
@@ -52,6 +54,7 @@ def execute(kernel: Kernel, run: Run) -> bool:
         is_dying = _remove(run)
         _make_host(run)
         _make_endpoints(run)
+        make_files(run, run.of(File, removing=False))
         ports = _of(run, PortForward, OpenPort, removing=False)
         with _faults(run, ports):
             hold_ports(run, ports)
@@ -101,6 +104,7 @@ def _remove(run: Run) -> bool:
     with _faults(run, firewall):
         remove_firewall(run, firewall)
     forget_sysctls(run, run.of(Sysctl, removing=True))
+    remove_files(run, run.of(File, removing=True))
     return is_dying
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...domain.objects import Address, Bridge, Firewall, KernelObject, Key, Namespace, Route, Sysctl, VethPair
+from ...domain.objects import Address, Bridge, File, Firewall, KernelObject, Key, Namespace, Route, Sysctl, VethPair
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
+from .files import read_file
 from .kernel import Kernel
 from .localnet import routed
 from .marks import Marks
@@ -62,7 +63,12 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
         if is_passing(error):
             raise
 
+    edited: set[Key] = set()
     for sandbox, place in places.items():
+        for path in place.files:
+            file, is_edited = read_file(sandbox, path)
+            objects += [file] if file is not None else []
+            edited |= {File(sandbox, path, "").key} if is_edited else set()
         if not place.path:
             continue
         try:
@@ -74,7 +80,7 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     unclaimed = hosts.values()
     objects += [pair_of(kernel.marks, host, names, _here(host, here), HOST) for host in unclaimed]
     dying = frozenset(Key(f"veth/{link.name}") for link in links if link.group == kernel.marks.trash)
-    return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost))
+    return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost), frozenset(edited))
 
 
 def bridge_of(marks: Marks, link: Link) -> Bridge:

@@ -16,6 +16,7 @@ from ...domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentit
 from ...domain.objects import (
     HOST_NAMESPACE,
     Bridge,
+    File,
     Ground,
     KernelObject,
     Key,
@@ -106,7 +107,13 @@ class SimulatedDataplane:
         """Read what the simulated kernel holds in the host's namespace and in the sandboxes'."""
         self._forget_what_is_gone()
         lost = frozenset(sandbox for sandbox, place in places.items() if self._is_lost(place))
-        return Observation(dict(self.kernel.objects), lost=lost)
+        edited = {
+            File(sandbox, path, "").key
+            for sandbox, place in places.items()
+            for path in place.files
+            if path in self.kernel.edited
+        }
+        return Observation(dict(self.kernel.objects), lost=lost, edited=frozenset(edited))
 
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps one by one."""
@@ -199,6 +206,8 @@ class SimulatedDataplane:
             raise KernelError(errno.ENOENT, f"the namespace of sandbox {sandbox[:12]} is not there")
 
     def _do(self, step: Step) -> Status:
+        if isinstance(step.object, File) and step.object.path in self.kernel.edited:
+            return Status.ALREADY
         there = self.kernel.find(step.object)
         if step.verb is Verb.REMOVE:
             if there is None:

@@ -17,6 +17,7 @@ from ...domain.objects import (
     Address,
     Announcement,
     Bridge,
+    File,
     Firewall,
     ForwardPolicy,
     InterfaceSysctl,
@@ -87,6 +88,10 @@ class SimulatedKernel:
         self._macs = Numbers()
         own = NetworkNamespace(host, HOST_NAMESPACE, is_ours=False, listeners=set())
         self.namespaces: dict[SandboxId, NetworkNamespace] = {HOST_NAMESPACE: own}
+        self.files: dict[str, File] = {}
+        """Files of sandboxes, by path."""
+        self.edited: set[str] = set()
+        """The paths of those that somebody made their own."""
         self._lifted: dict[Key, KernelObject] = {}
         self._lifted_at = -1
 
@@ -101,7 +106,7 @@ class SimulatedKernel:
     def objects(self) -> Mapping[Key, KernelObject]:
         """Everything of ours, by key, as it is now."""
         if self._lifted_at != self.epoch:
-            self._lifted = {there.key: there for there in lift(self.namespaces)}
+            self._lifted = {there.key: there for there in (*lift(self.namespaces), *self.files.values())}
             self._lifted_at = self.epoch
         return MappingProxyType(self._lifted)
 
@@ -112,7 +117,7 @@ class SimulatedKernel:
 
     def find(self, wanted: KernelObject) -> KernelObject | None:
         """Read back the object that has the key of `wanted`; None when there is none. Needs no search."""
-        return find(self.namespaces, wanted)
+        return self.files.get(wanted.path) if isinstance(wanted, File) else find(self.namespaces, wanted)
 
     # --- what we do
 
@@ -121,6 +126,8 @@ class SimulatedKernel:
         if self.find(wanted) is not None:
             raise KernelError(errno.EEXIST, "File exists")
         match wanted:
+            case File():
+                self.files[wanted.path] = wanted
             case Sysctl():
                 self._inside(wanted.sandbox).sysctls[wanted.name] = wanted.value
             case Firewall():
@@ -152,6 +159,8 @@ class SimulatedKernel:
         if there is None:
             raise KernelError(errno.ENOENT, "No such file or directory")
         match there:
+            case File():
+                del self.files[there.path]
             case Sysctl():
                 del self._inside(there.sandbox).sysctls[there.name]
             case Firewall():
@@ -186,8 +195,14 @@ class SimulatedKernel:
         else:
             self.replace(altered)
 
+    def edit(self, path: str) -> None:
+        """Let somebody edit a sandbox's file, which is theirs from then on."""
+        del self.files[path]
+        self.edited.add(path)
+        self.epoch += 1
+
     def clear(self) -> None:
-        """Take away everything of ours."""
+        """Take away everything of ours but files, as a reboot does."""
         for sandbox in [name for name in self.namespaces if name != HOST_NAMESPACE]:
             self.drop_namespace(sandbox)
         for device in [device for device in self.own.devices.values() if device.mark is not None]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from ...domain.errors import Invalid
 from .exits import DONE
 from .options import HERE, THIS_HOST, THIS_USER, Author, Force, Host, Labels, Log, Quiet, Request, pairs
 from .printing import ID_SHOWN, as_builtins, document, fields, shown, table
@@ -33,6 +34,18 @@ def create(  # noqa: PLR0913  # a parameter for each option
     path: Annotated[str, Parameter(help="The path of its namespace, like /run/netns/NAME.")] = "",
     hostname: Annotated[str, Parameter(help="The container's host name.")] = "",
     domainname: Annotated[str, Parameter(help="The container's domain name.")] = "",
+    files: Annotated[
+        bool,
+        Parameter(help="Write a hosts file and a resolv.conf for it; `inspect` tells where. So does any of these:"),
+    ] = False,
+    add_host: Annotated[tuple[str, ...], Parameter(help="A further line of its hosts file, NAME:ADDRESS.")] = (),
+    dns: Annotated[tuple[str, ...], Parameter(help="A name server. Else the host's.")] = (),
+    dns_search: Annotated[tuple[str, ...], Parameter(help="A search domain; . for none. Else the host's.")] = (),
+    dns_option: Annotated[tuple[str, ...], Parameter(help="A resolver option. Else the host's.")] = (),
+    hosts_path: Annotated[str, Parameter(help="Where its hosts file is to be. Else in the state directory.")] = "",
+    resolv_conf_path: Annotated[
+        str, Parameter(help="Where its resolv.conf is to be. Else in the state directory.")
+    ] = "",
     label: Labels = (),
     id: Annotated[str | None, Parameter(help="Its id, 64 hex digits. Else a random one.")] = None,  # noqa: A002  # the option's name
     log: Log = HERE,
@@ -49,6 +62,13 @@ def create(  # noqa: PLR0913  # a parameter for each option
             path=path,
             hostname=hostname,
             domainname=domainname,
+            files=files,
+            extra_hosts=_extra_hosts(add_host),
+            dns=dns,
+            dns_search=dns_search,
+            dns_options=dns_option,
+            hosts_path=hosts_path,
+            resolv_conf_path=resolv_conf_path,
             labels=labels,
             id=id,
             reason=author.reason,
@@ -179,3 +199,14 @@ def stats(sandbox: str, /, *, log: Log = HERE, host: Host = THIS_HOST) -> int:
         )
         table(("interface", *names), ((name, *(getattr(each, one) for one in names)) for name, each in counted.items()))
     return DONE.status
+
+
+def _extra_hosts(texts: tuple[str, ...]) -> dict[str, str]:
+    """Read `NAME:ADDRESS` texts; an IPv6 address has more colons."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, colon, address = text.partition(":")
+        if not name or not colon or name in found:
+            raise Invalid(f"--add-host {text!r}", "not NAME:ADDRESS, or given twice", "write it like db:10.0.0.9")
+        found[name] = address
+    return found

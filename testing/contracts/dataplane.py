@@ -33,6 +33,7 @@ from ...domain.objects import (
     Route,
     VethPair,
 )
+from ...domain.resolution import Resolution
 from ...domain.values import SandboxId, SandboxKind
 from ...projections.desired import lower_everything
 from ..desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
@@ -79,8 +80,10 @@ class World:
         self.wanted: Mapping[Key, KernelObject] = {}
 
     def sandbox(self, name: str, **others: object) -> Command:
-        """Ask for a sandbox whose namespace, if it is ours, lies in the test's directory."""
-        return create_sandbox(name, **{"path": str(self.directory / name), **others})
+        """Ask for a sandbox whose namespace, if it is ours, and files lie in the test's directory."""
+        folder = self.directory.with_name("files") / name
+        files = Resolution(hosts_path=str(folder / "hosts"), resolv_conf_path=str(folder / "resolv.conf"))
+        return create_sandbox(name, **{"path": str(self.directory / name), "resolution": files, **others})
 
     def plan(self, *commands: Command) -> Plan:
         """Plan what these commands change, without observing."""
