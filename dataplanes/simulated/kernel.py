@@ -98,7 +98,9 @@ class SimulatedKernel:
             raise KernelError(errno.EEXIST, "File exists")
         match wanted:
             case Sysctl():
-                self._inside(wanted.sandbox).sysctls[wanted.name] = wanted.value
+                inside = self._inside(wanted.sandbox)
+                inside.sysctls[wanted.name] = wanted.value
+                inside.asked_sysctls.add(wanted.name)
             case Firewall():
                 self.own.firewall = FirewallState()
             case Namespace():
@@ -133,7 +135,7 @@ class SimulatedKernel:
             raise KernelError(errno.ENOENT, "No such file or directory")
         match there:
             case Sysctl():
-                del self._inside(there.sandbox).sysctls[there.name]
+                self._inside(there.sandbox).asked_sysctls.discard(there.name)
             case Firewall():
                 self.own.firewall = None
             case Namespace():
@@ -181,6 +183,7 @@ class SimulatedKernel:
                 self._drop_device(device)
         self.own.firewall = None
         self.own.sysctls.clear()
+        self.own.asked_sysctls.clear()
         self.epoch += 1
 
     def add_interface(self, name: str, description: str) -> Device:

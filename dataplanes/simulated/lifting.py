@@ -35,7 +35,7 @@ def lift(namespaces: Mapping[SandboxId, NetworkNamespace]) -> Iterator[KernelObj
     for sandbox, namespace in namespaces.items():
         if sandbox != HOST_NAMESPACE and namespace.is_ours:
             yield Namespace(sandbox, namespace.path)
-        yield from (Sysctl(sandbox, name, value) for name, value in namespace.sysctls.items())
+        yield from (Sysctl(sandbox, name, value) for name, value in _asked_sysctls(namespace))
         if namespace.firewall is not None:
             yield from lift_firewall(namespace.firewall)
         for device in namespace.devices.values():
@@ -121,7 +121,7 @@ def _find_inside(namespace: NetworkNamespace, wanted: Address | Route | Sysctl) 
     sandbox = namespace.sandbox
     match wanted:
         case Sysctl():
-            value = namespace.sysctls.get(wanted.name)
+            value = dict(_asked_sysctls(namespace)).get(wanted.name)
             return None if value is None else Sysctl(sandbox, wanted.name, value)
         case Address():
             device = namespace.devices.get(wanted.device)
@@ -145,6 +145,10 @@ def _lift_device(device: Device) -> Iterator[KernelObject]:
     for (address, prefix), is_ours in device.addresses.items():
         if is_ours:
             yield Address(sandbox, device.name, address, prefix)
+
+
+def _asked_sysctls(namespace: NetworkNamespace) -> Iterator[tuple[str, str]]:
+    return ((name, namespace.sysctls[name]) for name in sorted(namespace.asked_sysctls))
 
 
 def _mtu(device: Device) -> int:

@@ -39,10 +39,22 @@ class Passage(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """An interface that a frame came out at, and what it passed on the way."""
+    """An interface that a frame came out at, what it passed on the way, and the packet as it is by now.
+
+    `port`: of a bridge that is itself the one who is meant, where the frame came in.
+    """
 
     device: Device
     passed: tuple[Passage, ...]
+    packet: Packet | None = None
+    port: Device | None = None
+
+
+class Judgement(NamedTuple):
+    """What the IP layer says about a bridged packet, and the packet as it leaves it."""
+
+    ruling: Ruling
+    packet: Packet
 
 
 class Wires:
@@ -50,7 +62,7 @@ class Wires:
 
     def __init__(
         self,
-        judge: Callable[[BridgeDevice, Packet], Ruling],
+        judge: Callable[[BridgeDevice, Packet], Judgement],
         tunnel: Callable[[Vxlan, bytes], Iterator[Device]],
     ) -> None:
         self._judge = judge
@@ -98,7 +110,13 @@ class Wires:
                 taken = True
                 yield from self._arrive(child, frame, (*passed, Passage(device, f"passes it up to {child.name}")))
         if frame.destination == EVERYBODY or (frame.destination == device.mac and not taken):
-            yield Arrival(device, passed)
+            yield Arrival(device, passed, frame.packet)
+
+    def through(
+        self, bridge: BridgeDevice, port: Device, frame: Frame
+    ) -> Iterator[Arrival]:
+        """Bridge a frame that came in at a port on to whom it is for now."""
+        yield from self._bridge_on(bridge, port, frame, ())
 
     def _bridge(
         self, bridge: BridgeDevice, incoming: Device | None, frame: Frame, passed: tuple[Passage, ...]
@@ -111,16 +129,26 @@ class Wires:
                 bridge.learned[frame.source] = incoming
             if frame.destination in (EVERYBODY, bridge.mac):
                 if bridge.bridge is None:
-                    yield Arrival(bridge, passed)
+                    yield Arrival(bridge, passed, frame.packet, incoming)
                 if frame.destination != EVERYBODY:
                     return
+        yield from self._bridge_on(bridge, incoming, frame, passed)
+
+    def _bridge_on(
+        self, bridge: BridgeDevice, incoming: Device | None, frame: Frame, passed: tuple[Passage, ...]
+    ) -> Iterator[Arrival]:
+        """Send a frame out of the other ports of a bridge, as far as it may leave there."""
         for port in self._ports(bridge, frame.destination):
             if port is incoming or not port.is_up or (incoming and incoming.is_isolated and port.is_isolated):
                 continue
-            if incoming is not None and frame.packet is not None and not self._judge(bridge, frame.packet).is_accepted:
-                continue
+            sent = frame
+            if incoming is not None and frame.packet is not None:
+                judgement = self._judge(bridge, frame.packet)
+                if not judgement.ruling.is_accepted:
+                    continue
+                sent = frame._replace(packet=judgement.packet)
             over = (*passed, Passage(bridge, f"bridges it to {port.name}"), Passage(port, f"{port.name} sends it"))
-            yield from self.send(port, frame, over)
+            yield from self.send(port, sent, over)
 
     def _ports(self, bridge: BridgeDevice, destination: bytes) -> Iterator[Device]:
         known = bridge.static.get(destination) or bridge.learned.get(destination)
@@ -162,7 +190,7 @@ class Wires:
         for sibling in parent.children:
             is_other = isinstance(sibling, Ipvlan) and sibling is not device
             if is_other and sibling.is_up and any(address == frame.target for address, _ in sibling.addresses):
-                yield Arrival(sibling, passed)
+                yield Arrival(sibling, passed, frame.packet)
                 return
         wire = frame._replace(source=parent.mac)
         yield from self.send(parent, wire, (*passed, Passage(parent, f"{parent.name} sends it")))

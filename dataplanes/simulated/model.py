@@ -158,6 +158,9 @@ class NetworkNamespace:
     neighbours: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
     """Static ones: (device, address) to MAC address."""
     sysctls: dict[str, str] = field(default_factory=dict)
+    """Values by name, whoever set them; what is not here has the kernel's default."""
+    asked_sysctls: set[str] = field(default_factory=set)
+    """Those that are asked for; they are not turned back when they no longer are."""
     listeners: set[tuple[int, int]] | None = None
     firewall: Firewall | None = None
     indices: Iterator[int] = field(default_factory=lambda: itertools.count(1))
