@@ -110,7 +110,9 @@ class SimulatedKernel:
             case VethPair():
                 self._make_pair(wanted)
             case Address():
-                self._device(wanted.sandbox, wanted.device).addresses[(wanted.address, wanted.prefix)] = True
+                device = self._device(wanted.sandbox, wanted.device)
+                device.addresses[(wanted.address, wanted.prefix)] = True
+                device.added[(wanted.address, wanted.prefix)] = self.epoch
             case Route():
                 self._make_route(wanted)
             case Masquerade() | ForwardPolicy() | PortForward():
@@ -286,6 +288,7 @@ class SimulatedKernel:
         """Take an address off; with its last IPv4 address a device loses its IPv4 routes."""
         device = self._device(gone.sandbox, gone.device)
         del device.addresses[(gone.address, gone.prefix)]
+        device.added.pop((gone.address, gone.prefix), None)
         width = len(gone.address)
         if all(len(address) != width for address, _ in device.addresses):
             routes = device.namespace.routes

@@ -34,6 +34,8 @@ class Device:
     is_up: bool = True
     mark: Mark = None
     addresses: dict[tuple[bytes, int], bool] = field(default_factory=dict)
+    added: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    """When each of ours was added: of two routes to one subnet the older one counts."""
     bridge: BridgeDevice | None = None
     """The bridge that it is a port of."""
     is_isolated: bool = False

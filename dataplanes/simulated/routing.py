@@ -1,10 +1,11 @@
 """Where a packet goes next: the longest prefix that contains its destination.
 
-Keeps: of two equal prefixes the smaller metric wins. Knows nothing of: links, firewalls, packets.
+Keeps: of two equal prefixes the smaller metric wins, then the older one. Knows nothing of: links, firewalls, packets.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -69,10 +70,14 @@ def source_for(namespace: NetworkNamespace, device: str, next_hop: bytes) -> byt
 
 
 def _routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
-    for device in namespace.devices.values():
-        if device.is_up:
-            for address, prefix in device.addresses:
-                yield RouteEntry(Subnet(address, prefix), device.name)
+    links = [
+        (device.added.get(own, 0), device.name, own)
+        for device in namespace.devices.values()
+        if device.is_up
+        for own in device.addresses
+    ]
+    for _, name, (address, prefix) in sorted(links, key=operator.itemgetter(0)):
+        yield RouteEntry(Subnet(address, prefix), name)
     for route in namespace.routes:
         if route.device in namespace.devices and namespace.devices[route.device].is_up:
             yield route

@@ -23,6 +23,7 @@ from pathlib import Path
 CLONE_NEWNET = 0x40000000
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_RECVPKTINFO = 8, 11, 25, 49
 TCP, UDP, ICMP, ICMPV6 = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6
+PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp"}
 LISTENED = 80
 """Everybody listens here, by TCP and UDP, and nowhere else."""
 
@@ -58,9 +59,13 @@ class Question:
         """Whether it is asked in IPv6."""
         return ":" in self.address
 
+    @property
+    def kind(self) -> str:
+        """Protocol and family, in words."""
+        return f"{PROTOCOLS[self.protocol]} over IPv{6 if self.is_six else 4}"
+
     def __str__(self) -> str:
-        name = {TCP: "tcp", UDP: "udp", ICMP: "icmp"}[self.protocol]
-        return f"{self.source} -> {self.address} {name}{f'/{self.port}' if self.port else ''}"
+        return f"{self.source} -> {self.address} {PROTOCOLS[self.protocol]}{f'/{self.port}' if self.port else ''}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
@@ -22,7 +23,7 @@ from msgspec import structs
 from netledger import Controller
 from netledger.dataplanes.contract import Instance
 from netledger.dataplanes.linux import LinuxDataplane
-from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from netledger.dataplanes.simulated import SimulatedDataplane
 from netledger.dataplanes.simulated.fabric import Fabric
 from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.dataplanes.simulated.packets import Reach, Spot, Verdict
@@ -62,8 +63,11 @@ _numbers = itertools.count(1)
 class Twins:
     """A real and a simulated host. `filters_bridged`: whether bridged packets pass the IP layer's hooks."""
 
-    def __init__(self, prober: Prober, *, filters_bridged: bool = True, kernel: SimulatedKernel | None = None) -> None:
+    def __init__(
+        self, prober: Prober, *, filters_bridged: bool = True, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self.prober = prober
+        self.patience_seconds = patience_seconds
         self.clock = 1_700_000_000_000_000_000
         self.steps: list[str] = []
         number = next(_numbers)
@@ -73,7 +77,7 @@ class Twins:
         self._make_places(filters_bridged=filters_bridged)
 
         self.fabric = Fabric(UNDERLAY4, UNDERLAY6)
-        self.kernel = self.fabric.adopt(kernel or SimulatedKernel(HOST))
+        self.kernel = self.fabric.add_host(HOST)
         outside = self.fabric.hosts[self.fabric.add_outside(OUTSIDE).host]
         for text in ADDRESSES[HOST][:2]:
             gateway = parse_address(text)
@@ -163,13 +167,13 @@ class Twins:
         what = [(text, *service) for text in (*addresses, NOWHERE4, NOWHERE6) for service in (*services, (UDP, 81))]
         return [Question(place, *each) for place in self.places for each in (*what, *published)]
 
-    def compare_packets(self, questions: Sequence[Question]) -> int:
-        """Ask both the same; return how many questions were asked."""
+    def compare_packets(self, questions: Sequence[Question]) -> Counter[tuple[str, str]]:
+        """Ask both the same; return how often something was asked and answered in a way: `tcp over IPv6`, `refused`."""
         questions = list(dict.fromkeys(questions))
         simulated = {question: self.reach(question) for question in questions}
         places = {self._spot(place): place for place in self.places}
         expected = {question: answers_of(reach, question, places) for question, reach in simulated.items()}
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience_seconds
         left = questions
         while True:
             self.forget_neighbours()
@@ -183,7 +187,7 @@ class Twins:
             for question in left
         ]
         self._agree("packets fare differently", differing, [])
-        return len(questions)
+        return Counter((question.kind, answer.verdict) for question, (answer, *_) in expected.items())
 
     def reach(self, question: Question) -> Reach:
         """Ask the simulator."""
