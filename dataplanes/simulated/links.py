@@ -112,9 +112,7 @@ class Wires:
         if frame.destination == EVERYBODY or (frame.destination == device.mac and not taken):
             yield Arrival(device, passed, frame.packet)
 
-    def through(
-        self, bridge: BridgeDevice, port: Device, frame: Frame
-    ) -> Iterator[Arrival]:
+    def through(self, bridge: BridgeDevice, port: Device, frame: Frame) -> Iterator[Arrival]:
         """Bridge a frame that came in at a port on to whom it is for now."""
         yield from self._bridge_on(bridge, port, frame, ())
 

@@ -77,7 +77,9 @@ class Answer:
     seen_from: str = ""
 
     def __str__(self) -> str:
-        return f"{self.verdict}{f' at {self.at}' if self.at else ''}{f' from {self.seen_from}' if self.seen_from else ''}"
+        return (
+            f"{self.verdict}{f' at {self.at}' if self.at else ''}{f' from {self.seen_from}' if self.seen_from else ''}"
+        )
 
 
 class Prober:
@@ -331,4 +333,3 @@ def _own_address(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
     if level == socket.IPPROTO_IP:
         return level, kind, struct.pack("@I4s4s", 0, data[8:12], bytes(4))
     return level, kind, data[:16] + struct.pack("@I", 0)
-

@@ -29,7 +29,7 @@ QUESTIONS = 160
 """How many questions are asked after each batch, if there are as many."""
 
 quick = settings(
-    max_examples=12,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     database=None,
@@ -70,7 +70,9 @@ def histories(draw: st.DrawFn) -> list[list[Command]]:
     author = Author(Drawn(draw), Universe(networks=3, endpoints=8, sandboxes=4))
     batches = [[author.command(kind) for kind in GROUND]]
     for _ in range(draw(st.integers(1, 5))):
-        batches.append([author.command(draw(st.sampled_from((*KINDS, "blunder")))) for _ in range(draw(st.integers(1, 4)))])
+        batches.append(
+            [author.command(draw(st.sampled_from((*KINDS, "blunder")))) for _ in range(draw(st.integers(1, 4)))]
+        )
     return batches
 
 

@@ -29,7 +29,6 @@ from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.dataplanes.simulated.packets import Reach, Spot, Verdict
 from netledger.domain.commands import Command, CreateSandbox
 from netledger.domain.values import SandboxId, SandboxKind, Subnet, format_address, parse_address
-from netledger.replay import drift
 from netledger.testing.author import Universe
 
 from .prober import ICMP, LISTENED, NO_ROUTE, REACHED, REFUSED, SILENCE, TCP, UDP, Answer, Prober, Question
@@ -189,6 +188,12 @@ class Twins:
         self._agree("packets fare differently", differing, [])
         return Counter((question.kind, answer.verdict) for question, (answer, *_) in expected.items())
 
+    def ask(self, source: str, address: str, protocol: int = TCP, port: int = LISTENED) -> Answer:
+        """Ask both one question, and return what they agree about."""
+        question = Question(source, address, protocol, port)
+        self.compare_packets([question])
+        return answers_of(self.reach(question), question, {self._spot(place): place for place in self.places})[0]
+
     def reach(self, question: Question) -> Reach:
         """Ask the simulator."""
         for sandbox in self.kernel.namespaces.values():
@@ -196,7 +201,7 @@ class Twins:
         return self.fabric.reach(self._spot(question.source), question.address, question.protocol, question.port)
 
     def forget_neighbours(self) -> None:
-        """Let every namespace forget what it has learned about its neighbours: addresses are used again here at once."""
+        """Let every namespace forget its neighbours: here, addresses are used again at once."""
         self.prober.visit(self.places.values(), _flush_neighbours)
 
     def _spot(self, place: str) -> Spot:
@@ -212,22 +217,21 @@ class Twins:
 
     def close(self) -> None:
         """Take everything away."""
-        with contextlib.suppress(Exception):
-            places = self.places
-            for each in (self.real, self.simulated):
-                each.close()
-            for name, path in places.items():
-                if name not in self.names and path.parent != Path("/run/netns"):
-                    subprocess.run(["umount", "--lazy", str(path)], check=False, timeout=30)
-        _ip(*(f"netns delete {name}" for name in (*self.names.values(), *self._attached)))
+        places = self.places
+        for each in (self.real, self.simulated):
+            each.close()
+        for name, path in places.items():
+            if name not in self.names and path.parent != Path("/run/netns"):
+                subprocess.run(["umount", "--lazy", str(path)], check=False, capture_output=True, timeout=30)
+        ip(*(f"netns delete {name}" for name in (*self.names.values(), *self._attached)))
 
     # --- within
 
     def _make_places(self, *, filters_bridged: bool) -> None:
         host, outside = self.names[HOST], self.names[OUTSIDE]
-        _ip(f"netns add {host}", f"netns add {outside}")
+        ip(f"netns add {host}", f"netns add {outside}")
         # Ends of the same index would get their carrier up to a second late.
-        _ip(f"-n {host} link add eth0 index 100 type veth peer eth0 netns {outside}")
+        ip(f"-n {host} link add eth0 index 100 type veth peer eth0 netns {outside}")
         for place, name in self.names.items():
             four, six, near = ADDRESSES[place]
             lines = ["link set lo up", "link set eth0 addrgenmode none"]
@@ -235,7 +239,7 @@ class Twins:
             lines += [f"addr add {four}/24 dev eth0", "link set eth0 up"]
             if place == OUTSIDE:
                 lines += [f"route add default via {ADDRESSES[HOST][0]}", f"route add ::/0 via {ADDRESSES[HOST][1]}"]
-            _ip(*lines, namespace=name)
+            ip(*lines, namespace=name)
         value = "1" if filters_bridged else "0"
 
         def set_filter() -> None:
@@ -251,8 +255,8 @@ class Twins:
         real, simulated = self.dataplanes
         if command.path in Universe().namespaces and not Path(command.path).exists():
             name = Path(command.path).name
-            _ip(f"netns add {name}")
-            _ip("link set lo up", namespace=name)  # as every runtime does
+            ip(f"netns add {name}")
+            ip("link set lo up", namespace=name)  # as every runtime does
             self._attached.append(name)
         identity = real.identify(command.path)
         if identity is not None:
@@ -264,7 +268,7 @@ class Twins:
         """Let time stand still while both do the same."""
         self.clock += 1_000_000
         moment = self.clock
-        with mock.patch.object(time, "time_ns", lambda: moment):
+        with mock.patch.object(time, "time_ns", return_value=moment):
             yield
 
     def _agree(self, words: str, real: object, simulated: object) -> None:
@@ -293,8 +297,8 @@ def _answer_of(reach: Reach, question: Question, places: Mapping[Spot, str]) -> 
     return Answer(verdict, places[reach.at], format_address(reach.seen_from))
 
 
-def _ip(*lines: str, namespace: str = "") -> None:
-    """Run lines of ip(8)."""
+def ip(*lines: str, namespace: str = "") -> None:
+    """Run lines as ip(8) reads them, in this namespace."""
     if not lines:
         return
     if lines[0].startswith("-n "):
