@@ -26,7 +26,7 @@ BRIDGED_PACKETS_PASS = {
     IPV4_BYTES: "net.bridge.bridge-nf-call-iptables",
     16: "net.bridge.bridge-nf-call-ip6tables",
 }
-"""Whether bridged packets pass the IP layer's hooks. Off here: a machine without the module br_netfilter; with it, on."""
+"""Whether bridged packets pass the IP layer's hooks: unless set they do not, as where the module br_netfilter is absent."""
 VXLAN_PORT = 4789
 
 
@@ -112,7 +112,12 @@ class Journey:
         if table.is_local(packet.destination):
             self._confirm(inside, connection)
             return self._deliver(inside, packet)
-        if len(packet.destination) != IPV4_BYTES and table.route(packet.destination) is None:
+        return self._pass_on(device, port, packet, connection)
+
+    def _pass_on(self, device: Device, port: Device | None, packet: Packet, connection: Connection | None) -> End:
+        """Forward a packet that came in at an interface and is for somebody else, if this namespace does that."""
+        inside = device.namespace
+        if len(packet.destination) != IPV4_BYTES and self.machines.table(inside).route(packet.destination) is None:
             return self._no_route(inside, packet)  # says so even where it forwards nothing (ip6_pkt_discard)
         if inside.sysctls.get(FORWARDING[len(packet.destination)], "0") != "1":
             return self._end(Verdict.DROPPED, inside, packet, "forwards nothing")

@@ -68,12 +68,9 @@ def play(
 def histories(draw: st.DrawFn) -> list[list[Command]]:
     """Draw batches of commands, the first of which fills a few networks."""
     author = Author(Drawn(draw), Universe(networks=3, endpoints=8, sandboxes=4))
-    batches = [[author.command(kind) for kind in GROUND]]
-    for _ in range(draw(st.integers(1, 5))):
-        batches.append(
-            [author.command(draw(st.sampled_from((*KINDS, "blunder")))) for _ in range(draw(st.integers(1, 4)))]
-        )
-    return batches
+    ground = [author.command(kind) for kind in GROUND]
+    kinds = st.lists(st.sampled_from((*KINDS, "blunder")), min_size=1, max_size=4)
+    return [ground, *([author.command(kind) for kind in draw(kinds)] for _ in range(draw(st.integers(1, 5))))]
 
 
 programs = given(batches=histories(), filters_bridged=st.booleans(), seed=st.integers(0, 1000))

@@ -298,7 +298,7 @@ def _answer_of(reach: Reach, question: Question, places: Mapping[Spot, str]) -> 
 
 
 def ip(*lines: str, namespace: str = "") -> None:
-    """Run lines as ip(8) reads them, in this namespace."""
+    """Carry out lines as the program ip reads them, in a namespace."""
     if not lines:
         return
     if lines[0].startswith("-n "):
