@@ -26,7 +26,7 @@ BRIDGED_PACKETS_PASS = {
     IPV4_BYTES: "net.bridge.bridge-nf-call-iptables",
     16: "net.bridge.bridge-nf-call-ip6tables",
 }
-"""Whether bridged packets pass the IP layer's hooks: unless set they do not, as where the module br_netfilter is absent."""
+"""Whether bridged packets pass the IP layer's hooks. Unless set they do not: not every machine has br_netfilter."""
 VXLAN_PORT = 4789
 
 
