@@ -24,7 +24,8 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId, SandboxKind
 from ..contract import Claim, Observation, Outcome, Place, Plan, Status, Step, Verb
-from .kernel import KernelError, SimulatedKernel
+from .kernel import SimulatedKernel
+from .limits import KernelError
 
 FaultPlan = Callable[[Step], int]
 """Answers, for each step, the errno with which it fails; 0 when it does not."""

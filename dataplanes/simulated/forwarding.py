@@ -260,7 +260,8 @@ class Journey:
 
     def _wires_back(self, device: Device, asker: Device, address: bytes) -> bool:
         """Whether the answer gets back."""
-        answer = Frame(device.mac, asker.mac, address)
+        target = next((own for own, _ in asker.addresses if len(own) == len(address)), address)
+        answer = Frame(device.mac, asker.mac, target)
         return any(arrival.device is asker for arrival in self._wires.send(device, answer))
 
     def _judge_bridged(self, bridge: BridgeDevice, packet: Packet) -> Judgement:

@@ -30,23 +30,23 @@ from ...domain.objects import (
 )
 from ...domain.values import SandboxId, Subnet
 from .lifting import find, lift
-from .model import DEFAULT_MTU, BridgeDevice, Device, Ipvlan, Macvlan, NetworkNamespace, RouteEntry, Veth, Vlan
+from .limits import KernelError, check_name, check_parent, check_port, check_room, checked_mtu
+from .model import (
+    BridgeDevice,
+    Device,
+    Ipvlan,
+    Macvlan,
+    NetworkNamespace,
+    RouteEntry,
+    Veth,
+    Vlan,
+)
 from .model import Firewall as FirewallState
 
 DeviceT = TypeVar("DeviceT", bound=Device)
 
-BRIDGE_PORTS = 1023
-NAME_BYTES = 15
-SMALLEST_MTU = 68
-LARGEST_MTU = 65535
-
-
-class KernelError(Exception):
-    """Say which errno the kernel would answer, and in which words."""
-
-    def __init__(self, number: int, message: str) -> None:
-        self.number = number
-        super().__init__(message)
+AGEING_SECONDS = 300
+"""Of a bridge, unless it is told otherwise (BR_DEFAULT_AGEING_TIME)."""
 
 
 class SimulatedKernel:
@@ -123,7 +123,7 @@ class SimulatedKernel:
         """Put an object in the place of the one that has its key. A bridge is altered and keeps what stands on it."""
         if isinstance(wanted, Bridge):
             bridge = self._bridge(wanted.name)
-            bridge.mac, bridge.mtu = wanted.mac, _checked_mtu(wanted.mtu)
+            bridge.mac, bridge.mtu = wanted.mac, checked_mtu(wanted.mtu)
             bridge.mark, bridge.is_up = wanted.network, True
             self.epoch += 1
         else:
@@ -194,16 +194,33 @@ class SimulatedKernel:
 
     def plug(self, device: DeviceT) -> DeviceT:
         """Put an interface of any kind, that somebody made, into its namespace and on its parent."""
-        _check_name(device.name)
+        check_name(device.name)
         if device.name in device.namespace.devices:
             raise KernelError(errno.EEXIST, f"File exists: {device.name} in that namespace")
-        device.namespace.devices[device.name] = device
         if isinstance(device, Macvlan | Ipvlan | Vlan) and device.parent is not None:
+            check_parent(device, device.parent)
+            if not any(device.mac):
+                device.mac = device.parent.mac
+            if isinstance(device, Ipvlan):  # one mode for all that stand on one interface (ipvlan_set_port_mode)
+                for sibling in device.parent.children:
+                    sibling.mode = device.mode  # type: ignore[attr-defined]  # nothing else stands beside an ipvlan
             device.parent.children.append(device)
         if device.bridge is not None:
+            check_port(device.bridge, device)
             device.bridge.ports[device.name] = device
+        device.namespace.devices[device.name] = device
         self.epoch += 1
         return device
+
+    def pass_time(self, seconds: int) -> None:
+        """Let time pass: bridges forget what they have not heard of for AGEING_SECONDS."""
+        for bridge in self.own.devices.values():
+            if isinstance(bridge, BridgeDevice):
+                bridge.clock += seconds
+                for mac, at in list(bridge.learned_at.items()):
+                    if bridge.clock - at >= AGEING_SECONDS:
+                        del bridge.learned[mac], bridge.learned_at[mac]
+        self.epoch += 1
 
     def drop_namespace(self, sandbox: SandboxId) -> None:
         """Take away a namespace with everything in it."""
@@ -222,7 +239,7 @@ class SimulatedKernel:
             self.own,
             next(self.own.indices),
             wanted.mac,
-            _checked_mtu(wanted.mtu),
+            checked_mtu(wanted.mtu),
             mark=wanted.network,
             description="a bridge",
         )
@@ -230,16 +247,15 @@ class SimulatedKernel:
 
     def _make_pair(self, wanted: VethPair) -> None:
         self._check_free(wanted.host_name)
-        _check_name(wanted.name)
+        check_name(wanted.name)
         bridge = self.own.devices.get(wanted.bridge)
         if not isinstance(bridge, BridgeDevice):
             raise KernelError(errno.ENODEV, f"No such device {wanted.bridge}")
         inside = self._inside(wanted.sandbox)
         if wanted.name in inside.devices:
             raise KernelError(errno.EEXIST, f"File exists: {wanted.name} in that namespace")
-        if len(bridge.ports) >= BRIDGE_PORTS:
-            raise KernelError(errno.EXFULL, "Exchange full")
-        mtu = _checked_mtu(wanted.mtu)
+        check_room(bridge)
+        mtu = checked_mtu(wanted.mtu)
         mac = b"\x0e\x00" + next(self._macs).to_bytes(4)
         end = Veth(wanted.host_name, self.own, next(self.own.indices), mac, mtu, mark=wanted.endpoint, is_host_end=True)
         other = Veth(wanted.name, inside, next(inside.indices), wanted.mac, mtu, wanted.up, wanted.endpoint, peer=end)
@@ -338,7 +354,7 @@ class SimulatedKernel:
         return bridge
 
     def _check_free(self, name: str) -> None:
-        _check_name(name)
+        check_name(name)
         there = self.own.devices.get(name)
         if there is not None:
             words = "File exists" if _is_ours(there) else f"{there.description} has the name {name} and is not ours"
@@ -348,6 +364,7 @@ class SimulatedKernel:
 def _unplug(bridge: BridgeDevice, port: Device) -> None:
     """Take a port off a bridge, which forgets what it has learned and was told about it."""
     del bridge.ports[port.name]
+    bridge.learned_at = {mac: at for mac, at in bridge.learned_at.items() if bridge.learned.get(mac) is not port}
     for entries in (bridge.static, bridge.learned):
         for mac in [mac for mac, there in entries.items() if there is port]:
             del entries[mac]
@@ -355,14 +372,3 @@ def _unplug(bridge: BridgeDevice, port: Device) -> None:
 
 def _is_ours(device: Device) -> bool:
     return device.mark is not None or device.name == "lo"
-
-
-def _check_name(name: str) -> None:
-    if not 1 <= len(name.encode()) <= NAME_BYTES:
-        raise KernelError(errno.EINVAL, f"Invalid argument: the interface name {name!r} has not 1 to 15 bytes")
-
-
-def _checked_mtu(mtu: int) -> int:
-    if mtu and not SMALLEST_MTU <= mtu <= LARGEST_MTU:
-        raise KernelError(errno.EINVAL, f"Invalid argument: mtu {mtu}")
-    return mtu or DEFAULT_MTU

@@ -77,7 +77,7 @@ class Wires:
                 yield from self._arrive(peer, frame, passed)
             case Ethernet(segment=Segment() as segment):
                 for card in segment.devices.values():
-                    if card is not device:
+                    if card is not device or segment.reflects:
                         yield from self._arrive(card, frame, passed)
             case BridgeDevice():
                 yield from self._bridge(device, None, frame, passed)
@@ -95,14 +95,19 @@ class Wires:
         """Let a frame come in at an interface."""
         if not device.is_up:
             return
+        if device.bridge is not None:
+            yield from self._bridge(device.bridge, device, frame, passed)
+        else:
+            yield from self._up(device, frame, passed)
+
+    def _up(
+        self, device: Device, frame: Frame, passed: tuple[Passage, ...], port: Device | None = None
+    ) -> Iterator[Arrival]:
+        """Hand a frame to an interface and to those that stand on it; `port`: of a bridge, where it came in."""
         if frame.vlan:
             for child in device.children:
                 if isinstance(child, Vlan) and child.vlan == frame.vlan:
                     yield from self._arrive(child, frame._replace(vlan=0), passed)
-            if device.bridge is None:
-                return
-        if device.bridge is not None:
-            yield from self._bridge(device.bridge, device, frame, passed)
             return
         taken = False
         for child in device.children:
@@ -110,7 +115,7 @@ class Wires:
                 taken = True
                 yield from self._arrive(child, frame, (*passed, Passage(device, f"passes it up to {child.name}")))
         if frame.destination == EVERYBODY or (frame.destination == device.mac and not taken):
-            yield Arrival(device, passed, frame.packet)
+            yield Arrival(device, passed, frame.packet, port)
 
     def through(self, bridge: BridgeDevice, port: Device, frame: Frame) -> Iterator[Arrival]:
         """Bridge a frame that came in at a port on to whom it is for now."""
@@ -125,9 +130,10 @@ class Wires:
         if incoming is not None:
             if frame.source not in bridge.static:
                 bridge.learned[frame.source] = incoming
-            if frame.destination in (EVERYBODY, bridge.mac):
-                if bridge.bridge is None:
-                    yield Arrival(bridge, passed, frame.packet, incoming)
+                bridge.learned_at[frame.source] = bridge.clock
+            is_own = frame.destination == bridge.mac or any(self._takes(each, frame) for each in bridge.children)
+            if is_own or frame.destination == EVERYBODY:
+                yield from self._up(bridge, frame, passed, incoming)
                 if frame.destination != EVERYBODY:
                     return
         yield from self._bridge_on(bridge, incoming, frame, passed)
@@ -161,7 +167,7 @@ class Wires:
             case Macvlan(mode="passthru"):
                 return True
             case Macvlan():
-                return frame.destination in (EVERYBODY, child.mac)
+                return frame.destination in (EVERYBODY, child.mac) and not _is_from_private_sibling(child, frame)
             case Ipvlan():
                 has = any(address == frame.target for address, _ in child.addresses)
                 return has and (child.mode == "l2" or frame.packet is not None)
@@ -200,6 +206,12 @@ class Wires:
         for remote in device.remotes if known is None else (known,):
             for other in self._tunnel(device, remote):
                 yield from self._arrive(other, frame, over)
+
+
+def _is_from_private_sibling(device: Macvlan, frame: Frame) -> bool:
+    """Whether a frame that the wire sends back is of an interface that nothing beside it is to hear."""
+    beside = device.parent.children if device.parent is not None else []
+    return any(isinstance(each, Macvlan) and each.mode == "private" and each.mac == frame.source for each in beside)
 
 
 def key_of(device: Device) -> Key | None:

@@ -67,11 +67,14 @@ class Veth(Device):
 
 @dataclass(eq=False, slots=True)
 class BridgeDevice(Device):
-    """A Linux bridge. `static` are FDB entries that somebody made; `learned` last until the topology changes."""
+    """A Linux bridge. `static` are FDB entries that somebody made; `learned` age, and go with their port."""
 
     ports: dict[str, Device] = field(default_factory=dict)
     static: dict[bytes, Device] = field(default_factory=dict)
     learned: dict[bytes, Device] = field(default_factory=dict)
+    learned_at: dict[bytes, int] = field(default_factory=dict)
+    """When each was last heard of, in seconds of `clock`."""
+    clock: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -110,9 +113,13 @@ class Vxlan(Device):
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """A cable, or a switch that does nothing of its own: each frame comes out at every other device on it."""
+    """A cable, or a switch that does nothing of its own: each frame comes out at every other device on it.
+
+    One that `reflects` sends it back where it came from, too, as VEPA wants it (802.1Qbg).
+    """
 
     name: str
+    reflects: bool = False
     devices: dict[tuple[str, str], Ethernet] = field(default_factory=dict)
     """By host and name."""
 

@@ -63,10 +63,16 @@ def is_loopback(address: bytes) -> bool:
 
 
 def source_for(namespace: NetworkNamespace, device: str, next_hop: bytes) -> bytes | None:
-    """Choose the source address for what leaves by a device: one in the next hop's subnet, else the device's first."""
+    """Choose the source address for what leaves by a device.
+
+    One in the next hop's subnet, else the device's first, else the first of any other (inet_select_addr).
+    """
     own = [(there, prefix) for there, prefix in namespace.devices[device].addresses if len(there) == len(next_hop)]
     best = next((there for there, prefix in own if next_hop in Subnet(there, prefix)), None)
-    return best if best is not None else next((there for there, _ in own), None)
+    if best is not None or own:
+        return best if best is not None else own[0][0]
+    others = (there for other in namespace.devices.values() for there, _ in other.addresses)
+    return next((there for there in others if len(there) == len(next_hop)), None)
 
 
 def _routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
