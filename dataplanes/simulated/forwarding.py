@@ -137,6 +137,9 @@ class Journey:
         device = inside.devices[route.device]
         via = f"via {format_address(route.gateway)} " if route.gateway else ""
         self._hop(inside, f"routes it {via}out of {device.name}", _key_of_route(inside, route, device))
+        if packet.size > device.mtu:  # found out before the rules are asked (ip_forward)
+            words = f"{packet.size} bytes do not fit into the {device.mtu} of {device.name}"
+            return self._end(Verdict.TOO_BIG, inside, packet, words, key_of(device))
         if inside.firewall is not None:
             if incoming is not None:
                 ruling = _forward(inside.firewall, incoming.name, device.name, connection)
@@ -145,9 +148,6 @@ class Journey:
                     return End(Verdict.DROPPED, inside, packet)
             packet = self._masquerade(inside, packet, connection, incoming, device, route)
         self._confirm(inside, connection)
-        if packet.size > device.mtu:
-            words = f"{packet.size} bytes do not fit into the {device.mtu} of {device.name}"
-            return self._end(Verdict.TOO_BIG, inside, packet, words, key_of(device))
         return self._transmit(device, packet, route.gateway or packet.destination)
 
     def _transmit(self, device: Device, packet: Packet, next_hop: bytes) -> End:

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IPV6_DONTFRAG, PMTUDISC_DO = 10, 23, 62, 2
 CLONE_NEWNET = 0x40000000
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_RECVPKTINFO = 8, 11, 25, 49
 TCP, UDP, ICMP, ICMPV6 = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6
@@ -30,19 +31,22 @@ LISTENED = 80
 SILENCE_SECONDS = 0.12
 """After so long without any news, whoever has not answered will not."""
 
-REACHED, REFUSED, NO_ROUTE, SILENCE = "reached", "refused", "no route", "silence"
+REACHED, REFUSED, NO_ROUTE, SILENCE, TOO_BIG = "reached", "refused", "no route", "silence", "too big"
 VERDICTS = {
     errno.ECONNREFUSED: REFUSED,
     errno.ENETUNREACH: NO_ROUTE,
     errno.EHOSTUNREACH: NO_ROUTE,
+    errno.EMSGSIZE: TOO_BIG,
     errno.EADDRNOTAVAIL: NO_ROUTE,  # IPv6 without any address to speak from
 }
 NO_DELAYS = {
     "net/ipv4/icmp_ratelimit": "0",
     "net/ipv6/icmp/ratelimit": "0",
+    "net/ipv4/route/flush": "1",  # what was found out about the sizes that a way takes
+    "net/ipv6/route/flush": "1",
     "net/ipv4/ip_local_port_range": "20000 30000",  # away from the ports that are published
 }
-"""Errors come as often as there is one to tell."""
+"""Errors come as often as there is one to tell, and nothing is remembered."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Question:
     address: str
     protocol: int
     port: int = 0
+    size: int = 84
+    """Of the IP packet that asks, in bytes; UDP only. It is not to be fragmented."""
 
     @property
     def is_six(self) -> bool:
@@ -65,7 +71,7 @@ class Question:
         return f"{PROTOCOLS[self.protocol]} over IPv{6 if self.is_six else 4}"
 
     def __str__(self) -> str:
-        return f"{self.source} -> {self.address} {PROTOCOLS[self.protocol]}{f'/{self.port}' if self.port else ''}"
+        return f"{self.source} -> {self.address} {PROTOCOLS[self.protocol]}{f'/{self.port}' if self.port else ''} of {self.size} bytes"
 
 
 @dataclass(frozen=True)
@@ -179,8 +185,11 @@ class _Round:
             made = self._socket(family, socket.SOCK_STREAM if question.protocol == TCP else socket.SOCK_DGRAM)
         if question.is_six:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+            made.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
+            made.setsockopt(socket.IPPROTO_IPV6, IPV6_DONTFRAG, 1)
         else:
             made.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+            made.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
         self.clients[number] = _Client(number, question, made)
 
     # --- outside
@@ -215,7 +224,7 @@ class _Round:
     def _answer(self, number: int) -> Answer:
         client = self.clients[number]
         verdict = client.verdict or SILENCE
-        if verdict in (REFUSED, NO_ROUTE) or (verdict == SILENCE and client.question.protocol == TCP):
+        if verdict in (REFUSED, NO_ROUTE, TOO_BIG) or (verdict == SILENCE and client.question.protocol == TCP):
             return Answer(verdict)
         return Answer(verdict, *self.seen.get(number, ("", "")))
 
@@ -232,7 +241,8 @@ class _Round:
             return
         try:
             if question.protocol == UDP:
-                client.socket.send(token)
+                headers = 48 if question.is_six else 28
+                client.socket.send(token.ljust(question.size - headers, b"\0"))
             elif question.protocol == ICMP:
                 client.socket.send(_echo(token, 128 if question.is_six else 8))
         except OSError as error:
@@ -265,7 +275,8 @@ class _Round:
     def _serve(self, listener: socket.socket, place: str) -> bool:
         """Answer a datagram from the address that it was sent to."""
         with contextlib.suppress(OSError):
-            token, ancillary, _, peer = listener.recvmsg(64, 256)
+            data, ancillary, _, peer = listener.recvmsg(2048, 256)
+            token = data[:4]
             self.seen[int.from_bytes(token)] = (place, peer[0])
             listener.sendmsg([token], [_own_address(*each) for each in ancillary], 0, peer)
         return True

@@ -1,4 +1,4 @@
-"""Kinds of interfaces that no driver makes yet: put together by hand on a kernel and in the simulator, asked the same."""
+"""Kinds of interfaces that no driver makes yet: put together by hand, on a kernel and simulated, and asked the same."""
 
 from __future__ import annotations
 
@@ -45,10 +45,8 @@ class Bench:
         for place, own in zip(HOSTS, list(self.insides.values()), strict=True):
             card = own.devices["eth0"]
             mac = ":".join(f"{byte:02x}" for byte in card.mac)
-            addresses = [f"{format_address(address)}/{prefix}" for address, prefix in card.addresses]
-            lines = [
-                f"addr add {text} dev eth0 nodad" if ":" in text else f"addr add {text} dev eth0" for text in addresses
-            ]
+            texts = {f"{format_address(address)}/{prefix}": len(address) for address, prefix in card.addresses}
+            lines = [f"addr add {text} dev eth0{' nodad' * (width > 4)}" for text, width in texts.items()]
             ip("link set lo up", f"link set eth0 address {mac}", "link set eth0 up", *lines, namespace=place)
 
     def namespace(self, name: str, host: str) -> None:

@@ -12,10 +12,10 @@ from netledger.dataplanes.simulated import firewall, forwarding
 from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.domain.commands import Command, CreateSandbox, DeleteNetwork
 from netledger.domain.values import SandboxKind, Subnet, parse_address
-from netledger.testing.author import ICC
+from netledger.testing.author import ICC, MTU
 from netledger.testing.desk import create_endpoint, create_network, create_sandbox, identifier, join
 
-from .prober import ICMP, NO_ROUTE, REACHED, REFUSED, SILENCE, Answer, Prober
+from .prober import ICMP, NO_ROUTE, REACHED, REFUSED, SILENCE, TOO_BIG, UDP, Answer, Prober
 from .twins import NOWHERE4, NOWHERE6, OUTSIDE, Twins, ip
 
 HOST4, HOST6, OUTSIDE4 = "192.0.2.1", "2001:db8::1", "192.0.2.2"
@@ -126,6 +126,18 @@ def test_what_is_refused_comes_back_through_the_translation(twins):
     twins.do(create_network("n1", "10.1.0.0/24"), *attached("n1/web", "8080:81", "8080:81/udp"))
     assert twins.ask(OUTSIDE, HOST4, 6, 8080) == Answer(REFUSED)
     assert twins.ask(OUTSIDE, HOST4, 17, 8080) == Answer(REFUSED)
+
+
+def test_what_is_too_big_is_told_before_the_rules_are_asked(twins):
+    """Also to those who would not be let in."""
+    small = {MTU: 1400}
+    twins.do(create_network("n1", "10.1.0.0/24", options=small), *attached("n1/web", "8080:80/udp"))
+    twins.do(create_network("n2", "10.2.0.0/24"), *attached("n2/other"))
+    for source, address, port in (("other", "10.1.0.2", 80), (OUTSIDE, "10.1.0.2", 80), (OUTSIDE, HOST4, 8080)):
+        assert twins.ask(source, address, UDP, port, 1401) == Answer(TOO_BIG)
+    assert twins.ask(OUTSIDE, HOST4, UDP, 8080, 1400) == Answer(REACHED, "web", OUTSIDE4)
+    assert twins.ask("other", "10.1.0.2", UDP, 80, 1400) == Answer(SILENCE)
+    assert twins.ask("web", OUTSIDE4, UDP, 80, 1401) == Answer(TOO_BIG)
 
 
 # --- a simulator that is wrong is found out -------------------------------------------------------------------------

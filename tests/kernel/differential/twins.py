@@ -31,7 +31,7 @@ from netledger.domain.commands import Command, CreateSandbox
 from netledger.domain.values import SandboxId, SandboxKind, Subnet, format_address, parse_address
 from netledger.testing.author import Universe
 
-from .prober import ICMP, LISTENED, NO_ROUTE, REACHED, REFUSED, SILENCE, TCP, UDP, Answer, Prober, Question
+from .prober import ICMP, LISTENED, NO_ROUTE, REACHED, REFUSED, SILENCE, TCP, TOO_BIG, UDP, Answer, Prober, Question
 
 LEDGER = "0a1b2c3d" + "0" * 8 + "feedc0de" + "0" * 8
 HOST, OUTSIDE = "host", "outside"
@@ -43,6 +43,8 @@ NOWHERE4, NOWHERE6 = "203.0.113.9", "2001:db8:9::9"
 BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 LISTENING = {(TCP, LISTENED), (UDP, LISTENED)}
 UNPUBLISHED = 8099
+LARGE = 1450
+"""Bytes that do not fit where the MTU is 1,400, the one that programs choose beside the default."""
 PATIENCE_SECONDS = 1.5
 """For so long packets are sent again that fare otherwise than simulated ones: a link may be slow to come up."""
 
@@ -50,6 +52,7 @@ VERDICTS = {
     Verdict.REACHED: REACHED,
     Verdict.REFUSED: REFUSED,
     Verdict.NO_ROUTE: NO_ROUTE,
+    Verdict.TOO_BIG: TOO_BIG,
     Verdict.DROPPED: SILENCE,
     Verdict.NO_NEIGHBOUR: SILENCE,
     Verdict.UNANSWERED: SILENCE,
@@ -164,7 +167,10 @@ class Twins:
                         if len(pool.gateway) == len(host_address):
                             published[(format_address(pool.gateway), protocol, host_port)] = None
         what = [(text, *service) for text in (*addresses, NOWHERE4, NOWHERE6) for service in (*services, (UDP, 81))]
-        return [Question(place, *each) for place in self.places for each in (*what, *published)]
+        large = [(text, UDP, LISTENED, LARGE) for text in addresses] + [
+            (*each, LARGE) for each in published if each[1] == UDP
+        ]
+        return [Question(place, *each) for place in self.places for each in (*what, *published, *large)]
 
     def compare_packets(self, questions: Sequence[Question]) -> Counter[tuple[str, str]]:
         """Ask both the same; return how often something was asked and answered in a way: `tcp over IPv6`, `refused`."""
@@ -188,9 +194,9 @@ class Twins:
         self._agree("packets fare differently", differing, [])
         return Counter((question.kind, answer.verdict) for question, (answer, *_) in expected.items())
 
-    def ask(self, source: str, address: str, protocol: int = TCP, port: int = LISTENED) -> Answer:
+    def ask(self, source: str, address: str, protocol: int = TCP, port: int = LISTENED, size: int = 84) -> Answer:
         """Ask both one question, and return what they agree about."""
-        question = Question(source, address, protocol, port)
+        question = Question(source, address, protocol, port, size)
         self.compare_packets([question])
         return answers_of(self.reach(question), question, {self._spot(place): place for place in self.places})[0]
 
@@ -198,7 +204,8 @@ class Twins:
         """Ask the simulator."""
         for sandbox in self.kernel.namespaces.values():
             sandbox.listeners = LISTENING
-        return self.fabric.reach(self._spot(question.source), question.address, question.protocol, question.port)
+        spot = self._spot(question.source)
+        return self.fabric.reach(spot, question.address, question.protocol, question.port, size=question.size)
 
     def forget_neighbours(self) -> None:
         """Let every namespace forget its neighbours: here, addresses are used again at once."""
@@ -292,7 +299,7 @@ def answers_of(reach: Reach, question: Question, places: Mapping[Spot, str]) -> 
 
 def _answer_of(reach: Reach, question: Question, places: Mapping[Spot, str]) -> Answer:
     verdict = VERDICTS[reach.verdict]
-    if reach.at is None or verdict in (REFUSED, NO_ROUTE) or (verdict == SILENCE and question.protocol == TCP):
+    if reach.at is None or verdict in (REFUSED, NO_ROUTE, TOO_BIG) or (verdict == SILENCE and question.protocol == TCP):
         return Answer(verdict)
     return Answer(verdict, places[reach.at], format_address(reach.seen_from))
 
