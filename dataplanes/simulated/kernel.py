@@ -28,7 +28,7 @@ from ...domain.objects import (
     Sysctl,
     VethPair,
 )
-from ...domain.values import SandboxId, Subnet
+from ...domain.values import IPV4_BYTES, SandboxId, Subnet
 from .lifting import find, lift
 from .limits import KernelError, check_name, check_parent, check_port, check_room, checked_mtu
 from .model import (
@@ -306,7 +306,7 @@ class SimulatedKernel:
         del device.addresses[(gone.address, gone.prefix)]
         device.added.pop((gone.address, gone.prefix), None)
         width = len(gone.address)
-        if all(len(address) != width for address, _ in device.addresses):
+        if width == IPV4_BYTES and all(len(address) != width for address, _ in device.addresses):
             routes = device.namespace.routes
             routes[:] = [route for route in routes if route.device != device.name or len(route.gateway) != width]
 
@@ -325,7 +325,7 @@ class SimulatedKernel:
             _unplug(device.bridge, device)
         if isinstance(device, BridgeDevice):
             for port in device.ports.values():
-                port.bridge = None
+                port.bridge, port.is_isolated = None, False
         if isinstance(device, Veth) and device.peer is not None:
             self._drop_device(device.peer)
 

@@ -43,7 +43,7 @@ NO_DELAYS = {
     "net/ipv4/icmp_ratelimit": "0",
     "net/ipv6/icmp/ratelimit": "0",
     "net/ipv4/route/flush": "1",  # what was found out about the sizes that a way takes
-    "net/ipv6/route/flush": "1",
+    "net/ipv6/route/mtu_expires": "0",
     "net/ipv4/ip_local_port_range": "20000 30000",  # away from the ports that are published
 }
 """Errors come as often as there is one to tell, and nothing is remembered."""
@@ -71,7 +71,8 @@ class Question:
         return f"{PROTOCOLS[self.protocol]} over IPv{6 if self.is_six else 4}"
 
     def __str__(self) -> str:
-        return f"{self.source} -> {self.address} {PROTOCOLS[self.protocol]}{f'/{self.port}' if self.port else ''} of {self.size} bytes"
+        what = f"{PROTOCOLS[self.protocol]}{f'/{self.port}' if self.port else ''}"
+        return f"{self.source} -> {self.address} {what} of {self.size} bytes"
 
 
 @dataclass(frozen=True)

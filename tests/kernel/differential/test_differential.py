@@ -45,10 +45,11 @@ def play(
     batches: list[list[Command]],
     *,
     filters_bridged: bool,
+    loses: bool,
     seed: int,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> Counter[tuple[str, str]]:
-    """Play a program on both; tell what was asked and answered how often."""
+    """Play a program on both; tell how often what was asked and answered. `loses`: somebody removes things."""
     choice = random.Random(seed)
     twins = Twins(prober, filters_bridged=filters_bridged, patience_seconds=patience_seconds)
     asked: Counter[tuple[str, str]] = Counter()
@@ -56,6 +57,8 @@ def play(
         for batch in batches:
             head = twins.real.ledger.head
             twins.do(*batch)
+            if loses:
+                twins.lose(choice.randrange(1000))
             if twins.real.ledger.head != head:
                 questions = twins.questions()
                 asked += twins.compare_packets(choice.sample(questions, min(QUESTIONS, len(questions))))
@@ -73,7 +76,7 @@ def histories(draw: st.DrawFn) -> list[list[Command]]:
     return [ground, *([author.command(kind) for kind in draw(kinds)] for _ in range(draw(st.integers(1, 5))))]
 
 
-programs = given(batches=histories(), filters_bridged=st.booleans(), seed=st.integers(0, 1000))
+programs = given(batches=histories(), filters_bridged=st.booleans(), loses=st.booleans(), seed=st.integers(0, 1000))
 
 
 def test_the_simulator_is_like_the_kernel(prober):
@@ -82,8 +85,8 @@ def test_the_simulator_is_like_the_kernel(prober):
 
     @quick
     @programs
-    def program(batches, filters_bridged, seed):
-        asked.update(play(prober, batches, filters_bridged=filters_bridged, seed=seed))
+    def program(batches, filters_bridged, loses, seed):
+        asked.update(play(prober, batches, filters_bridged=filters_bridged, loses=loses, seed=seed))
 
     program()
     for family in (4, 6):
@@ -99,8 +102,8 @@ def test_the_simulator_is_like_the_kernel_for_long(prober):
 
     @long
     @programs
-    def program(batches, filters_bridged, seed):
-        play(prober, batches, filters_bridged=filters_bridged, seed=seed)
+    def program(batches, filters_bridged, loses, seed):
+        play(prober, batches, filters_bridged=filters_bridged, loses=loses, seed=seed)
 
     program()
 
@@ -110,8 +113,8 @@ def test_a_wrong_rule_of_the_simulator_is_found(prober):
 
     @settings(quick, max_examples=100)
     @programs
-    def program(batches, filters_bridged, seed):
-        play(prober, batches, filters_bridged=filters_bridged, seed=seed, patience_seconds=0)
+    def program(batches, filters_bridged, loses, seed):
+        play(prober, batches, filters_bridged=filters_bridged, loses=loses, seed=seed, patience_seconds=0)
 
     def forget_icc(table, *between, **known):
         return firewall.forward(dataclasses.replace(table, icc=set()), *between, **known)

@@ -11,6 +11,7 @@ import pytest
 from netledger.dataplanes.simulated import firewall, forwarding
 from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.domain.commands import Command, CreateSandbox, DeleteNetwork
+from netledger.domain.objects import Sysctl
 from netledger.domain.values import SandboxKind, Subnet, parse_address
 from netledger.testing.author import ICC, MTU
 from netledger.testing.desk import create_endpoint, create_network, create_sandbox, identifier, join
@@ -138,6 +139,32 @@ def test_what_is_too_big_is_told_before_the_rules_are_asked(twins):
     assert twins.ask(OUTSIDE, HOST4, UDP, 8080, 1400) == Answer(REACHED, "web", OUTSIDE4)
     assert twins.ask("other", "10.1.0.2", UDP, 80, 1400) == Answer(SILENCE)
     assert twins.ask("web", OUTSIDE4, UDP, 80, 1401) == Answer(TOO_BIG)
+
+
+def test_a_route_of_ipv6_outlives_its_address(twins):
+    """With its last IPv4 address an interface loses its IPv4 routes, and none of IPv6; a repair puts right what is gone."""
+    twins.do(*shop())
+    keys = [key for key, there in sorted(twins.compare_states().items()) if not isinstance(there, Sysctl)]
+    inside = identifier("web")
+    for address in ("fd01::2/64", "10.1.0.2/24"):
+        twins.lose(keys.index(f"address/{inside}/eth0/{address}"))
+    assert twins.ask(OUTSIDE, HOST4, port=8080) == Answer(REACHED, "web", OUTSIDE4)
+
+
+def test_a_port_of_a_bridge_that_goes_is_isolated_no_more(twins):
+    """Isolation is the port's, and goes with it."""
+    twins.do(*shop(options={ICC: False}))
+    keys = [key for key, there in sorted(twins.compare_states().items()) if not isinstance(there, Sysctl)]
+    twins.lose(next(index for index, key in enumerate(keys) if key.startswith("bridge/")))
+    assert twins.ask("db", "10.1.0.2") == Answer(SILENCE)
+
+
+def test_a_size_is_remembered_for_an_address_and_not_for_a_port(twins):
+    """What was found out on the way to a published port is no rule for the host's own (and expires here at once)."""
+    twins.do(create_network("n1", "fd01::/64", options={MTU: 1400}), *attached("n1/web", "8080:80/udp"))
+    twins.do(create_network("n2", "fd02::/64"))
+    assert twins.ask("host", "fd02::1", UDP, 8080, 1450) == Answer(TOO_BIG)
+    assert twins.ask("host", "fd02::1", UDP, 80, 1450) == Answer(REACHED, "host", "fd02::1")
 
 
 # --- a simulator that is wrong is found out -------------------------------------------------------------------------

@@ -21,14 +21,16 @@ from unittest import mock
 from msgspec import structs
 
 from netledger import Controller
-from netledger.dataplanes.contract import Instance
+from netledger.dataplanes.contract import Instance, Plan, Step, Verb
 from netledger.dataplanes.linux import LinuxDataplane
 from netledger.dataplanes.simulated import SimulatedDataplane
 from netledger.dataplanes.simulated.fabric import Fabric
 from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.dataplanes.simulated.packets import Reach, Spot, Verdict
 from netledger.domain.commands import Command, CreateSandbox
+from netledger.domain.objects import KernelObject, Key, Sysctl
 from netledger.domain.values import SandboxId, SandboxKind, Subnet, format_address, parse_address
+from netledger.replay import repair
 from netledger.testing.author import Universe
 
 from .prober import ICMP, LISTENED, NO_ROUTE, REACHED, REFUSED, SILENCE, TCP, TOO_BIG, UDP, Answer, Prober, Question
@@ -115,13 +117,34 @@ class Twins:
         self.compare_states()
         return [error for error in answers[0] if error]
 
+    def lose(self, choice: int) -> None:
+        """Let somebody remove one object from both kernels, which then differ from the log in the same way; repair."""
+        objects = self.compare_states()
+        keys = [key for key, there in sorted(objects.items()) if not isinstance(there, Sysctl)]
+        if not keys:
+            return
+        step = Step(Verb.REMOVE, objects[keys[choice % len(keys)]])
+        self.steps.append(f"twins.lose({choice})  # {step.object}")
+        for each, dataplane in zip((self.real, self.simulated), self.dataplanes, strict=True):
+            with each.working() as machine:
+                assert machine.subscriber is not None
+                plan = Plan((step,), machine.subscriber._all_places())
+            assert [outcome.fault for outcome in dataplane.apply(plan)] == [None]
+        self.compare_states()
+        with self._moment(), mock.patch.object(secrets, "token_hex", return_value=f"r{self.clock}"):
+            answers = [repair(each) for each in (self.real, self.simulated)]
+        self._agree("the repairs differ", *(each.comparison.lines for each in answers))
+        self._agree("the repairs end differently", *(each.faults for each in answers))
+        self.compare_logs()
+        self.compare_states()
+
     def compare_logs(self) -> None:
         """Both logs hold the same events."""
         real, simulated = (list(each.history()) for each in (self.real, self.simulated))
         self._agree("the logs differ", real, simulated)
 
-    def compare_states(self) -> None:
-        """Both kernels hold the same objects, those that the log calls for."""
+    def compare_states(self) -> Mapping[Key, KernelObject]:
+        """Both kernels hold the same objects; return them."""
         assert self.dataplanes[0].settle(5), "the kernel never settles"
         found = []
         for each in (self.real, self.simulated):
@@ -136,6 +159,7 @@ class Twins:
         ]
         self._agree("the objects differ", differing, [])
         self._agree("what is lost differs", real.lost, simulated.lost)
+        return real.objects
 
     # --- packets
 
