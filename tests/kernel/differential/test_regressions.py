@@ -142,7 +142,7 @@ def test_what_is_too_big_is_told_before_the_rules_are_asked(twins):
 
 
 def test_a_route_of_ipv6_outlives_its_address(twins):
-    """With its last IPv4 address an interface loses its IPv4 routes, and none of IPv6; a repair puts right what is gone."""
+    """With its last IPv4 address an interface loses its IPv4 routes; those of IPv6 stay. A repair ends the same."""
     twins.do(*shop())
     keys = [key for key, there in sorted(twins.compare_states().items()) if not isinstance(there, Sysctl)]
     inside = identifier("web")
