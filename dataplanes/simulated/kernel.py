@@ -120,11 +120,16 @@ class SimulatedKernel:
         self.epoch += 1
 
     def replace(self, wanted: KernelObject) -> None:
-        """Put an object in the place of the one that has its key. A bridge is altered and keeps what stands on it."""
+        """Put an object in the place of the one that has its key.
+
+        A bridge is altered and keeps what stands on it; so does a pair whose ends stay where they are.
+        """
         if isinstance(wanted, Bridge):
             bridge = self._bridge(wanted.name)
             bridge.mac, bridge.mtu = wanted.mac, checked_mtu(wanted.mtu)
             bridge.mark, bridge.is_up = wanted.network, True
+            self.epoch += 1
+        elif isinstance(wanted, VethPair) and self._adjust_pair(wanted):
             self.epoch += 1
         else:
             self.remove(wanted)
@@ -263,6 +268,26 @@ class SimulatedKernel:
         bridge.ports[end.name] = end
         self.own.devices[end.name] = end
         inside.devices[other.name] = other
+
+    def _adjust_pair(self, wanted: VethPair) -> bool:
+        """Bring a pair that is there to what is wanted, if that can be done in place."""
+        end = self.own.devices[wanted.host_name]
+        bridge = self.own.devices.get(wanted.bridge)
+        assert isinstance(end, Veth), "it was found as one"
+        other = end.peer
+        if other is None or (other.namespace.sandbox, other.name) != (wanted.sandbox, wanted.name):
+            return False
+        if not isinstance(bridge, BridgeDevice):
+            raise KernelError(errno.ENODEV, f"No such device {wanted.bridge}")
+        if end.bridge is not bridge:
+            check_room(bridge)
+            if end.bridge is not None:
+                _unplug(end.bridge, end)
+            bridge.ports[end.name], end.bridge = end, bridge
+        end.mtu = other.mtu = checked_mtu(wanted.mtu)
+        end.mark = other.mark = wanted.endpoint
+        end.is_up, other.is_up, end.is_isolated, other.mac = True, wanted.up, wanted.isolated, wanted.mac
+        return True
 
     def _make_route(self, wanted: Route) -> None:
         device = self._device(wanted.sandbox, wanted.device)

@@ -151,6 +151,18 @@ def test_a_route_of_ipv6_outlives_its_address(twins):
     assert twins.ask(OUTSIDE, HOST4, port=8080) == Answer(REACHED, "web", OUTSIDE4)
 
 
+def test_a_pair_that_is_put_back_on_its_bridge_keeps_its_addresses(twins):
+    """It is put right in place: what stands on it stays, in the order in which it came."""
+    twins.do(create_network("n1", "10.1.0.0/24"), create_sandbox("box"))
+    for name in ("a", "b"):
+        twins.do(create_endpoint("n1", name), join(f"n1/{name}", "box"))
+    keys = [key for key, there in sorted(twins.compare_states().items()) if not isinstance(there, Sysctl)]
+    twins.lose(keys.index(f"address/{identifier('box')}/eth0/10.1.0.2/24"))
+    assert twins.ask("box", "10.1.0.1") == Answer(REACHED, "host", "10.1.0.3")
+    twins.lose(next(index for index, key in enumerate(keys) if key.startswith("bridge/")))
+    assert twins.ask("box", "10.1.0.1") == Answer(REACHED, "host", "10.1.0.3")
+
+
 def test_a_port_of_a_bridge_that_goes_is_isolated_no_more(twins):
     """Isolation is the port's, and goes with it."""
     twins.do(*shop(options={ICC: False}))

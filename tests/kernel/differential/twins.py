@@ -21,7 +21,7 @@ from unittest import mock
 from msgspec import structs
 
 from netledger import Controller
-from netledger.dataplanes.contract import Instance, Plan, Step, Verb
+from netledger.dataplanes.contract import Instance, Observation, Plan, Step, Verb
 from netledger.dataplanes.linux import LinuxDataplane
 from netledger.dataplanes.simulated import SimulatedDataplane
 from netledger.dataplanes.simulated.fabric import Fabric
@@ -144,19 +144,19 @@ class Twins:
         self._agree("the logs differ", real, simulated)
 
     def compare_states(self) -> Mapping[Key, KernelObject]:
-        """Both kernels hold the same objects; return them."""
+        """Both kernels hold the same objects; return them. What was in a namespace may outlive it for a moment."""
         assert self.dataplanes[0].settle(5), "the kernel never settles"
-        found = []
-        for each in (self.real, self.simulated):
-            with each.working() as machine:
-                assert machine.subscriber is not None
-                found.append(machine.subscriber.observe())
-        real, simulated = found
-        differing = [
-            f"{key}: {real.objects.get(key)}, simulated: {simulated.objects.get(key)}"
-            for key in sorted({*real.objects, *simulated.objects})
-            if real.objects.get(key) != simulated.objects.get(key)
-        ]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            real, simulated = (self._observe(each) for each in (self.real, self.simulated))
+            differing = [
+                f"{key}: {real.objects.get(key)}, simulated: {simulated.objects.get(key)}"
+                for key in sorted({*real.objects, *simulated.objects})
+                if real.objects.get(key) != simulated.objects.get(key)
+            ]
+            if not differing or time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
         self._agree("the objects differ", differing, [])
         self._agree("what is lost differs", real.lost, simulated.lost)
         return real.objects
@@ -257,6 +257,11 @@ class Twins:
         ip(*(f"netns delete {name}" for name in (*self.names.values(), *self._attached)))
 
     # --- within
+
+    def _observe(self, each: Controller) -> Observation:
+        with each.working() as machine:
+            assert machine.subscriber is not None
+            return machine.subscriber.observe()
 
     def _make_places(self, *, filters_bridged: bool) -> None:
         host, outside = self.names[HOST], self.names[OUTSIDE]
