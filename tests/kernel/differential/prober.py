@@ -116,14 +116,26 @@ class Prober:
 
 
 def _enter(path: Path, work: Callable[[], object]) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Do something in a namespace and come back: a thread that stands in one keeps it alive."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+        there = os.open(path, os.O_RDONLY)
+        try:
+            _stand_in(there)
+        finally:
+            os.close(there)
+        try:
+            work()
+        finally:
+            _stand_in(home)
     finally:
-        os.close(descriptor)
-    work()
+        os.close(home)
+
+
+def _stand_in(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 @dataclass
