@@ -328,7 +328,13 @@ def answers_of(reach: Reach, question: Question, places: Mapping[Spot, str]) -> 
 
 def _answer_of(reach: Reach, question: Question, places: Mapping[Spot, str]) -> Answer:
     verdict = VERDICTS[reach.verdict]
-    if reach.at is None or verdict in (REFUSED, NO_ROUTE, TOO_BIG) or (verdict == SILENCE and question.protocol == TCP):
+    is_heard = not reach.hops[-1].what.startswith("has nobody who listens")  # a refusal may be lost on its way back
+    if (
+        reach.at is None
+        or not is_heard
+        or verdict in (REFUSED, NO_ROUTE, TOO_BIG)
+        or (verdict == SILENCE and question.protocol == TCP)
+    ):
         return Answer(verdict)
     return Answer(verdict, places[reach.at], format_address(reach.seen_from))
 
