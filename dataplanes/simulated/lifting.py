@@ -45,7 +45,7 @@ def lift(namespaces: Mapping[SandboxId, NetworkNamespace]) -> Iterator[KernelObj
     for sandbox, namespace in namespaces.items():
         if sandbox != HOST_NAMESPACE and namespace.is_ours:
             yield Namespace(sandbox, namespace.path)
-        yield from (Sysctl(sandbox, name, value) for name, value in namespace.sysctls.items())
+        yield from (Sysctl(sandbox, name, value) for name, value in _asked_sysctls(namespace))
         if namespace.firewall is not None:
             yield from lift_firewall(namespace.firewall)
         for device in namespace.devices.values():
@@ -172,7 +172,7 @@ def _find_inside(
             done = None if device is None else device.announced
             return None if done is None else Announcement(sandbox, wanted.device, *done)
         case Sysctl():
-            value = namespace.sysctls.get(wanted.name)
+            value = dict(_asked_sysctls(namespace)).get(wanted.name)
             return None if value is None else Sysctl(sandbox, wanted.name, value)
         case Address():
             device = namespace.devices.get(wanted.device)
@@ -224,6 +224,10 @@ def _parent(device: model.Vlan | model.Macvlan | model.Ipvlan) -> str:
 
 def _is_ours(device: Device) -> bool:
     return device.mark is not None or device.name in device.namespace.adopted
+
+
+def _asked_sysctls(namespace: NetworkNamespace) -> Iterator[tuple[str, str]]:
+    return ((name, namespace.sysctls[name]) for name in sorted(namespace.asked_sysctls))
 
 
 def _mtu(device: Device) -> int:

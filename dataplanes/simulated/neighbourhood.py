@@ -89,6 +89,8 @@ def _link_of(device: Device) -> tuple[Link | None, Device | None]:
 def _ends(link: Link) -> Iterator[tuple[Device, Device] | None]:
     """Yield each place where a frame comes out, and the interface that takes it; None where it is not that simple."""
     if isinstance(link, Segment):
+        if link.reflects:
+            yield None
         yield from ((card, card) if _is_plain(card) else None for card in link.devices.values())
         return
     if link.bridge is not None or link.children:
@@ -110,3 +112,4 @@ def _learn(bridge: BridgeDevice, mac: bytes, port: Device) -> None:
     """Remember, as a bridge does that hears the question, where its sender is."""
     if mac not in bridge.static:
         bridge.learned[mac] = port
+        bridge.learned_at[mac] = bridge.clock
