@@ -13,7 +13,7 @@ from typing import NewType, Protocol
 from msgspec import Struct
 
 from ..domain.errors import DataplaneFault
-from ..domain.facts import Capabilities, NamespaceIdentity
+from ..domain.facts import Capabilities, NamespaceIdentity, TakenBlock
 from ..domain.objects import KernelObject, Key
 from ..domain.values import SandboxId, SandboxKind
 
@@ -113,6 +113,9 @@ class Dataplane(Protocol):
 
     def probe(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         """Name who already holds each of the claims that this instance does not hold itself."""
+
+    def taken_blocks(self) -> Sequence[TakenBlock]:
+        """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in: /proc/sys/kernel/random/boot_id."""

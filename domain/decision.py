@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from .events import Event, Origin
-from .facts import EVERYTHING, Capabilities
+from .facts import EVERYTHING, Capabilities, IpamAnswers, TakenBlock
 
 NO_OBSTACLES: Mapping[str, str] = {}
 
@@ -37,10 +37,13 @@ class Context(Struct, frozen=True):
     """What comes in with a command: where it comes from, and facts about the host.
 
     `instance` marks what is this ledger's (8 hex digits). `obstacles` says what of the host's own holds
-    something already: a name by its tag, a port by its `ports.obstacle_key`.
+    something already: a name by its tag, a port by its `ports.obstacle_key`. `taken_blocks` are the addresses that the
+    host uses already, asked for where a block is to be chosen. `ipam` has what another IPAM driver than ours answered.
     """
 
     origin: Origin
     instance: str
     capabilities: Capabilities = EVERYTHING
     obstacles: Mapping[str, str] = NO_OBSTACLES
+    taken_blocks: tuple[TakenBlock, ...] = ()
+    ipam: IpamAnswers | None = None

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Container
+from collections.abc import Collection, Container
 
 from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, JoinEndpoint, LeaveEndpoint, RemoveAlias
 from .decision import Context, Decision, Guard
 from .drivers import driver_of
 from .errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from .events import (
-    AddressAllocated,
-    AddressReleased,
+    AddressReservationMade,
     AliasAdded,
     AliasRemoved,
     EndpointAbandoned,
-    EndpointAddress,
     EndpointCreated,
     EndpointDeleted,
     EndpointJoined,
@@ -34,7 +32,7 @@ from .events import (
     device_tag,
 )
 from .gateways import elect
-from .ipam import choose_address
+from .ipam.endpoints import MAC_ATTEMPTS, Addresses, choose_addresses, free_mac, give_back, superseded_by
 from .ports import bind_ports
 from .values import (
     PRIORITY_LIMIT,
@@ -47,16 +45,12 @@ from .values import (
     check_labels,
     check_mac,
     check_name,
-    family_of,
-    format_address,
     format_mac,
-    mac_for,
 )
 from .view import View, name_of
 
 DEVICE_PREFIX = "nl"
 DEVICE_HASH_CHARACTERS = 11
-MAC_ATTEMPTS = 16
 INTERFACES_IN_A_SANDBOX = 1024
 
 
@@ -72,31 +66,25 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
     network = view.network(command.network)
     if network is None:
         raise NotFound(asked, f"there is no network {command.network[:12]}", "see `netledger network ls`")
-    _check_identity(view, command, network, asked)
-    addresses = _addresses(view, command, network.event, asked)
-    mac = _mac(view, command, asked)
     origin = context.origin
+    losers = superseded_by(view, command, network.event)
+    _check_identity(view, command, network, losers, asked)
+    addresses = choose_addresses(view, command, network.event, losers, context, asked)
+    mac = _mac(view, command, network.event, addresses, asked)
+    superseded = [
+        event for endpoint, why in losers.items() for event in forget(view, endpoint, origin, forced=True, why=why)
+    ]
     created = EndpointCreated(
         *origin,
         endpoint=command.endpoint,
         network=command.network,
         name=command.name,
         mac=mac,
-        addresses=addresses,
+        addresses=addresses.held,
         labels=labels,
     )
-    wanted = set(command.addresses)
-    taken = tuple(
-        AddressAllocated(
-            *origin,
-            pool=held.pool,
-            address=held.address,
-            owner=("endpoint", command.endpoint),
-            purpose="endpoint",
-            decided_by="caller" if held.address in wanted else "netledger",
-        )
-        for held in addresses
-    )
+    if command.ports and not addresses.held:
+        raise Invalid(asked, f"network {network.event.name} gives it no address to publish ports of", "publish none")
     ports = bind_ports(view, command.ports, created, network.event, context, asked)
     aliases = tuple(
         AliasAdded(*origin, endpoint=command.endpoint, network=command.network, alias=check_name("alias", alias))
@@ -104,10 +92,11 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
     )
     guards = (
         Guard((f"endpoint:{command.endpoint}",)),
-        Guard((f"network:{command.network}",), (NetworkDeleted, EndpointCreated)),
-        *(Guard((f"address:{held.pool}/{format_address(held.address)}",), (AddressAllocated,)) for held in addresses),
+        Guard((f"network:{command.network}",), (NetworkDeleted, EndpointCreated, AddressReservationMade)),
+        *addresses.guards,
     )
-    return Decision((*taken, created, *ports.events, *aliases), (*guards, *ports.guards))
+    taken = addresses.events(origin, command.endpoint)
+    return Decision((*superseded, *taken, created, *ports.events, *aliases), (*guards, *ports.guards))
 
 
 def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> Decision:
@@ -124,8 +113,10 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
     events: list[Event] = []
     if joined is not None:
         events += abandon(view, command.endpoint, context.origin, cause="endpoint deleted")
-    events += forget(view, command.endpoint, context.origin, forced=joined is not None)
+    events += forget(view, command.endpoint, context.origin, forced=joined is not None, keep=True)
     guards = [Guard((f"endpoint:{command.endpoint}",))]
+    if any(isinstance(event, AddressReservationMade) for event in events):
+        guards.append(Guard((f"network:{endpoint.event.network}",), (AddressReservationMade,)))
     if joined is not None:
         guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
     return Decision(tuple(events), tuple(guards))
@@ -251,11 +242,12 @@ def abandon(
     return [gone, *elect(view, joined.event.sandbox, origin, leaving=endpoint, excluded=leaving)]
 
 
-def forget(view: View, endpoint: EndpointId, origin: Origin, *, forced: bool) -> list[Event]:
-    """Give back all that an endpoint holds and end it."""
+def forget(
+    view: View, endpoint: EndpointId, origin: Origin, *, forced: bool, keep: bool = False, why: str = ""
+) -> list[Event]:
+    """Give back all that an endpoint holds and end it; `keep`: a sticky pool keeps its address for its name."""
     record = view.endpoint(endpoint)
     assert record is not None, "only an endpoint that is there is deleted"
-    owner = ("endpoint", endpoint)
     events: list[Event] = [
         PortReleased(
             *origin,
@@ -266,9 +258,7 @@ def forget(view: View, endpoint: EndpointId, origin: Origin, *, forced: bool) ->
         )
         for port in view.ports_of(endpoint)
     ]
-    events += [
-        AddressReleased(*origin, pool=held.pool, address=held.address, owner=owner) for held in record.event.addresses
-    ]
+    events += give_back(view, record.event, origin, keep=keep, why=why)
     events.append(
         EndpointDeleted(
             *origin,
@@ -288,14 +278,20 @@ def device_name(instance: str, endpoint: EndpointId, position: Position) -> str:
     return DEVICE_PREFIX + base64.b32encode(digest).decode().lower()[:DEVICE_HASH_CHARACTERS]
 
 
-def _check_identity(view: View, command: CreateEndpoint, network: Recorded[NetworkCreated], asked: str) -> None:
+def _check_identity(
+    view: View,
+    command: CreateEndpoint,
+    network: Recorded[NetworkCreated],
+    losers: Collection[EndpointId],
+    asked: str,
+) -> None:
     existing = view.endpoint(command.endpoint)
     if existing is not None:
         raise Conflict(
             asked, f"id {command.endpoint[:12]} is endpoint {existing.event.name}", position=existing.position
         )
     holder = view.endpoint_named(command.network, command.name)
-    if holder is not None:
+    if holder is not None and holder not in losers:
         record = view.endpoint(holder)
         assert record is not None, "an endpoint's name leads to an endpoint"
         raise Conflict(
@@ -305,7 +301,7 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
             position=record.position,
         )
     limit = driver_of(network.event.driver).endpoint_limit
-    if len(view.endpoints_of(command.network)) >= limit:
+    if len(view.endpoints_of(command.network)) - len(losers) >= limit:
         raise Exhausted(
             asked,
             f"network {network.event.name} has {limit} endpoints, as many as a Linux bridge has ports",
@@ -314,26 +310,10 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
         )
 
 
-def _addresses(view: View, command: CreateEndpoint, network: NetworkCreated, asked: str) -> tuple[EndpointAddress, ...]:
-    wanted: dict[int, bytes] = {}
-    for address in command.addresses:
-        family = family_of(address)
-        if family in wanted:
-            raise Invalid(asked, f"two IPv{family} addresses", "an endpoint has one of each family")
-        if family not in network.families:
-            raise Invalid(asked, f"network {network.name} has no IPv{family}", "leave that address out")
-        wanted[family] = address
-    addresses = []
-    for family in sorted(network.families):
-        pool, address = choose_address(view, network.pools, wanted.get(family), family, asked)
-        addresses.append(EndpointAddress(pool.pool, address, pool.subnet.prefix))
-    return tuple(addresses)
-
-
-def _mac(view: View, command: CreateEndpoint, asked: str) -> bytes:
+def _mac(view: View, command: CreateEndpoint, network: NetworkCreated, addresses: Addresses, asked: str) -> bytes:
     if command.mac:
         holder = view.mac_holder(command.network, command.mac)
-        if holder is not None:
+        if holder is not None and holder not in addresses.superseded:
             record = view.endpoint(holder)
             assert record is not None, "a MAC address leads to an endpoint"
             raise Conflict(
@@ -343,11 +323,10 @@ def _mac(view: View, command: CreateEndpoint, asked: str) -> bytes:
                 position=record.position,
             )
         return command.mac
-    for attempt in range(MAC_ATTEMPTS):
-        mac = mac_for(command.endpoint, attempt)
-        if view.mac_holder(command.network, mac) is None:
-            return mac
-    raise Exhausted(asked, f"no free MAC address was found in {MAC_ATTEMPTS} attempts", "give one")
+    mac = free_mac(view, command.endpoint, network, addresses)
+    if mac is None:
+        raise Exhausted(asked, f"no free MAC address was found in {MAC_ATTEMPTS} attempts", "give one")
+    return mac
 
 
 def _interface(view: View, command: JoinEndpoint, asked: str) -> str:

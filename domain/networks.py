@@ -6,39 +6,24 @@ unless forced. Knows nothing of: kernels, clocks, how the state is kept.
 
 from __future__ import annotations
 
-from .commands import CreateNetwork, DeleteNetwork, PoolRequest
+from .commands import CreateNetwork, DeleteNetwork
 from .decision import Context, Decision, Guard
 from .drivers import DRIVERS, NetworkDriver
 from .endpoints import abandon, forget
 from .errors import Conflict, InUse, Invalid, NotFound, Unavailable
 from .events import (
-    LOCAL_DEFAULT,
-    AddressAllocated,
-    AddressReleased,
     EndpointCreated,
     EndpointJoined,
     Event,
     NetworkCreated,
     NetworkDeleted,
-    Origin,
-    PoolAllocated,
-    PoolReleased,
     Recorded,
     device_tag,
     name_tag,
 )
-from .ipam import Chosen, choose_pools
-from .values import (
-    IPV4_BYTES,
-    EndpointId,
-    NetworkId,
-    check_address,
-    check_id,
-    check_labels,
-    check_name,
-    check_subnet,
-    format_address,
-)
+from .ipam.networks import check_ipam, give_back, held_for_others, take
+from .ipam.pools import NULL_IPAM
+from .values import EndpointId, NetworkId, check_id, check_labels, check_name, format_address
 from .view import View, name_of
 
 
@@ -49,8 +34,7 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     check_id("network", command.network)
     check_name("network", command.name)
     labels = check_labels(command.labels)
-    for request in command.pools:
-        _check_pool(request, asked)
+    ipam_options = check_ipam(command, asked)
     driver = DRIVERS.get(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
@@ -67,7 +51,7 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     device = driver.device(command.network, options)
     _check_device_is_free(view, context, device, asked)
     _check_pool_count(command, driver, asked)
-    chosen = choose_pools(view, command.pools, origin.host, asked)
+    taken = take(view, command, context, asked)
     created = NetworkCreated(
         *origin,
         network=command.network,
@@ -76,18 +60,19 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
         driver=command.driver,
         device=device,
         internal=command.internal,
-        pools=tuple(choice.pool for choice in chosen),
+        pools=taken.pools,
         options=options,
         labels=labels,
+        ipam_driver=command.ipam_driver,
+        ipam_options=ipam_options,
     )
-    taken = [event for choice in chosen for event in _take(choice, created, origin)]
     guards = (
         Guard((f"network:{command.network}",)),
         Guard((name_tag(scope, command.name),), (NetworkCreated,)),
         Guard((device_tag(origin.host, device),), (NetworkCreated, EndpointJoined)),
-        Guard((f"space:{scope}/{LOCAL_DEFAULT}",), (PoolAllocated,)),
+        *taken.guards,
     )
-    return Decision((*taken, created), guards)
+    return Decision((*taken.events, created), guards)
 
 
 def delete_network(view: View, command: DeleteNetwork, context: Context) -> Decision:
@@ -109,6 +94,14 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
             "delete them first, or force it",
             position=record.position,
         )
+    other = None if command.force else held_for_others(view, network.event)
+    if other is not None:
+        raise InUse(
+            asked,
+            f"address {format_address(other.event.address)} of it is held by {name_of(view, other.event.owner)}",
+            "let it be released first, or force it",
+            position=other.position,
+        )
     for endpoint in endpoints:
         events += abandon(view, endpoint, origin, cause="network deleted", leaving=endpoints)
         events += forget(view, endpoint, origin, forced=True)
@@ -116,7 +109,8 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
         joined = view.joined(endpoint)
         if joined is not None:  # another endpoint of the sandbox may have become its way out
             guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
-    events += give_back(network.event, origin)
+    events += give_back(view, network.event, origin, events)
+    guards += [Guard((f"pool:{pool.pool}",)) for pool in network.event.pools]
     events.append(
         NetworkDeleted(
             *origin,
@@ -137,48 +131,6 @@ def find_network(view: View, network: NetworkId, asked: str) -> Recorded[Network
     if record is None:
         raise NotFound(asked, f"there is no network {network[:12]}", "see `netledger network ls`")
     return record
-
-
-def give_back(network: NetworkCreated, origin: Origin) -> list[Event]:
-    """Return a network's gateway addresses and pools."""
-    owner = ("network", network.network)
-    events: list[Event] = []
-    for pool in network.pools:
-        events.append(AddressReleased(*origin, pool=pool.pool, address=pool.gateway, owner=owner))
-        events.append(
-            PoolReleased(
-                *origin,
-                pool=pool.pool,
-                scope=network.scope,
-                space=LOCAL_DEFAULT,
-                subnet=pool.subnet,
-                network=network.network,
-            )
-        )
-    return events
-
-
-def _take(choice: Chosen, network: NetworkCreated, origin: Origin) -> tuple[Event, Event]:
-    return (
-        PoolAllocated(
-            *origin,
-            pool=choice.pool.pool,
-            scope=network.scope,
-            space=LOCAL_DEFAULT,
-            subnet=choice.pool.subnet,
-            network=network.network,
-            predefined=choice.request.subnet is None,
-            policy=choice.request.policy,
-        ),
-        AddressAllocated(
-            *origin,
-            pool=choice.pool.pool,
-            address=choice.pool.gateway,
-            owner=("network", network.network),
-            purpose="gateway",
-            decided_by=choice.gateway_decided_by,
-        ),
-    )
 
 
 def _check_name_is_free(view: View, scope: str, name: str, asked: str) -> None:
@@ -212,19 +164,8 @@ def _check_device_is_free(view: View, context: Context, device: str, asked: str)
         )
 
 
-def _check_pool(request: PoolRequest, asked: str) -> None:
-    if request.family not in {4, 6}:
-        raise Invalid(asked, f"unknown address family {request.family}", "known: 4, 6")
-    if request.subnet is not None:
-        check_subnet(asked, request.subnet)
-    if request.gateway is not None:
-        check_address(asked, request.gateway)
-        if (len(request.gateway) == IPV4_BYTES) != (request.family == 4):
-            raise Invalid(asked, f"gateway {format_address(request.gateway)} is not an IPv{request.family} address")
-
-
 def _check_pool_count(command: CreateNetwork, driver: NetworkDriver, asked: str) -> None:
-    if not command.pools:
+    if not command.pools and command.ipam_driver != NULL_IPAM:
         raise Invalid(asked, "it has neither IPv4 nor IPv6", "enable one of them")
     for family in (4, 6):
         if sum(request.family == family for request in command.pools) > driver.pools_per_family:

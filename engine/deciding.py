@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from ..dataplanes.contract import Claim, Dataplane
 from ..dataplanes.subscriber import Subscriber
-from ..domain.commands import Command, CreateSandbox
+from ..domain.commands import Command, CreateNetwork, CreateSandbox, RequestPool
 from ..domain.decision import Context, Decision, Guard
 from ..domain.errors import DataplaneFault, Invalid, Refusal, Unavailable
 from ..domain.events import (
+    DEFAULT_IPAM,
     ClockStepped,
     Event,
     NetworkCreated,
@@ -26,11 +28,13 @@ from ..domain.events import (
     Recorded,
     device_tag,
 )
-from ..domain.facts import EVERYTHING, Capabilities
+from ..domain.facts import EVERYTHING, Capabilities, TakenBlock
+from ..domain.ipam.pools import chooses_a_block
 from ..domain.ports import obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
+from .making_way import ways
 from .requests import Author, is_repetition
 from .results import Result
 
@@ -78,6 +82,8 @@ class Decider:
         self._subscriber = subscriber
         self._history = history
         self._capabilities: Capabilities | None = None
+        self._taken_blocks: tuple[TakenBlock, ...] | None = None
+        """What the host uses, as it was found for the batch that is being decided."""
 
     def start_over(self, views: Views) -> None:
         """Go on with other views."""
@@ -88,9 +94,12 @@ class Decider:
         now = time.time_ns()
         batch = Batch([], [], [], [])
         obstacles: dict[str, str] = {}
+        self._taken_blocks = None
         for index, command in enumerate(commands):
             origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
             result, decision = self._one(index, command, author, origin, obstacles)
+            if result.error is not None and self._make_way(batch, index, result, author, origin):
+                result, decision = self._one(index, command, author, origin, obstacles)
             behind = self._views.last_at - now
             if decision.events and behind > CLOCK_STEP_NANOSECONDS:
                 request = f"{author.request}/clock"
@@ -126,6 +135,20 @@ class Decider:
         except (Refusal, DataplaneFault) as error:
             return Result(command, error=error), Decision(())
         return Result(command), Decision(decision.events, (*guards, *decision.guards))
+
+    def _make_way(self, batch: Batch, index: int, refused: Result, author: Author, origin: Origin) -> bool:
+        """End what is in a refused command's way and is proven to be nobody's; whether there was anything."""
+        assert refused.error is not None, "only a refused command finds something in its way"
+        made = False
+        with suppress(DataplaneFault):  # without an answer there is no proof
+            for number, command in enumerate(ways(self._views, self._dataplane, refused.command, refused.error)):
+                mine = origin._replace(request=f"{author.request}/{index}/way{number}")
+                decision = decide(self._views, command, Context(mine, self._instance))
+                for event in decision.events:
+                    self._take_in(batch, event)
+                batch.guards.extend(decision.guards)
+                made = made or bool(decision.events)
+        return made
 
     def _still_faulty(self, earlier: Sequence[Recorded[Event]]) -> DataplaneFault | None:
         """Say what of an earlier request's work is not in the kernel to this day."""
@@ -163,7 +186,9 @@ class Decider:
 
     def _decide_with_facts(self, command: Command, origin: Origin, obstacles: dict[str, str]) -> Decision:
         for _ in range(PROBE_ROUNDS):
-            context = Context(origin, self._instance, self._known_capabilities(), obstacles)
+            context = Context(
+                origin, self._instance, self._known_capabilities(), obstacles, self._blocks_in_use(command)
+            )
             decision = decide(self._views, command, context)
             found = self._probe(decision.events)
             if not found.keys() - obstacles.keys():
@@ -177,6 +202,19 @@ class Decider:
         claims = dict(_claims(self._host, events))
         found = self._dataplane.probe(tuple(claims)) if claims else {}
         return {claims[claim]: holder for claim, holder in found.items()}
+
+    def _blocks_in_use(self, command: Command) -> tuple[TakenBlock, ...]:
+        """Ask the host which addresses it uses, where a block is to be chosen that avoids them."""
+        match command:
+            case CreateNetwork(pools=pools, ipam_driver=driver) if chooses_a_block(pools, driver):
+                pass
+            case RequestPool(pool=pool) if chooses_a_block((pool,), DEFAULT_IPAM):
+                pass
+            case _:
+                return ()
+        if self._taken_blocks is None:
+            self._taken_blocks = tuple(self._dataplane.taken_blocks()) if self._dataplane is not None else ()
+        return self._taken_blocks
 
     def _known_capabilities(self) -> Capabilities:
         if self._capabilities is None:

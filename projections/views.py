@@ -6,16 +6,22 @@ Knows nothing of: the log, threads, kernels.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ..domain.events import (
     AddressAllocated,
+    AddressReleased,
+    AddressReservationMade,
+    ConfigurationChanged,
     EndpointCreated,
     EndpointJoined,
+    EndpointLeft,
     Entity,
     Event,
     HostRegistered,
@@ -173,13 +179,56 @@ class Views:
         """List the pools taken from an address space."""
         return [self.ipam.pools[pool] for pool in self.ipam.by_space.get((scope, space), _NONE)]
 
+    def pool(self, pool: PoolId) -> Recorded[PoolAllocated] | None:
+        """Find a pool, as it was taken."""
+        return self.ipam.pools.get(pool)
+
+    def pool_user(self, pool: PoolId) -> NetworkId | None:
+        """Find the network that uses a pool, which it may have claimed."""
+        claim = self.ipam.claims.get(pool)
+        return claim.event.network if claim is not None else self.ipam.pools[pool].event.network or None
+
+    def holders_in(self, pool: PoolId) -> Iterable[Recorded[AddressAllocated]]:
+        """List who holds which address of a pool, ascending."""
+        return self.ipam.holders_in(pool)
+
+    def reservation(self, pool: PoolId, address: bytes) -> Recorded[AddressReservationMade] | None:
+        """Find for which name an address is kept."""
+        reserved = self.ipam.reservations.get(pool)
+        return reserved.get(address) if reserved is not None else None
+
+    def reservation_for(self, pool: PoolId, name: str) -> Recorded[AddressReservationMade] | None:
+        """Find which address of a pool is kept for a name."""
+        address = self.ipam.reserved_names.get((pool, name))
+        return self.reservation(pool, address) if address is not None else None
+
+    def reservations_in(self, pool: PoolId) -> Iterable[Recorded[AddressReservationMade]]:
+        """List the addresses of a pool that are kept for names, the oldest reservation first."""
+        return tuple(self.ipam.reservations.get(pool, {}).values())
+
+    def reservations(self) -> Iterable[Recorded[AddressReservationMade]]:
+        """List every address that is kept for a name."""
+        return [made for reserved in self.ipam.reservations.values() for made in reserved.values()]
+
+    def resting(self, pool: PoolId) -> Mapping[bytes, Recorded[AddressReleased]]:
+        """List the addresses of a pool that may still be at rest, the one that was released first before the others."""
+        return self.ipam.resting.get(pool, {})
+
+    def gone(self) -> Mapping[EndpointId, Recorded[EndpointLeft]]:
+        """List the endpoints whose sandbox was lost with its namespace, and which have joined none since."""
+        return self.endpoints.gone
+
+    def configuration(self, host: HostId) -> Recorded[ConfigurationChanged] | None:
+        """Find a host's settings, where they were ever changed."""
+        return self.networks.configurations.get(host)
+
     def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
         """Find who holds an address."""
         return self.ipam.holders.get((pool, address))
 
-    def free_ordinal(self, pool: PoolId, low: int, high: int) -> int | None:
-        """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
-        return self.ipam.free_ordinal(pool, low, high)
+    def free_ordinal(self, pool: PoolId, low: int, high: int, now: int) -> int | None:
+        """Choose, by the pool's policy, an ordinal from `low` to `high` that is free `now`: not kept, not at rest."""
+        return self.ipam.free_ordinal(pool, low, high, now)
 
     def ports_of(self, endpoint: EndpointId) -> Sequence[Recorded[PortBound]]:
         """List the host ports that an endpoint holds."""
@@ -198,7 +247,38 @@ class Views:
         return (endpoint, family) in self.ports.published
 
 
+class _Row(Struct, frozen=True, gc=False):
+    """A `Recorded` as digests have it."""
+
+    position: Position
+    event: object
+
+
 def _canonical(value: object) -> bytes:
     if isinstance(value, dict):
         value = sorted((msgspec.msgpack.encode(key), _canonical(inner)) for key, inner in value.items())
+    if isinstance(value, Recorded):
+        value = _Row(value.position, _trimmed(value.event))
     return msgspec.msgpack.encode(value, order="deterministic")
+
+
+def _trimmed(event: Event) -> object:
+    """Leave out an event's last fields while they have their defaults: an older log, which lacks them, hashes alike."""
+    defaults = _defaults(type(event))
+    if not defaults:
+        return event
+    values = list(msgspec.structs.astuple(event))
+    for default in defaults:
+        if values[-1] != default:
+            break
+        values.pop()
+    return values
+
+
+@functools.cache
+def _defaults(kind: type[Event]) -> tuple[object, ...]:
+    """List the defaults of an event's last fields, the last first."""
+    fields = [field for field in reversed(msgspec.structs.fields(kind)) if not field.required]
+    return tuple(
+        field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory() for field in fields
+    )

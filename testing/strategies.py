@@ -21,6 +21,8 @@ from .author import GROUND, KINDS, Author, Universe
 T = TypeVar("T")
 
 WIDTHS = {4: 32, 6: 128}
+BATCH_LIMIT = 4
+"""Commands of one drawn batch."""
 
 
 class Drawn:
@@ -94,9 +96,14 @@ def histories(draw: st.DrawFn, max_batches: int = 12, universe: Universe | None 
     """Draw batches of commands, the first of which lays some ground."""
     author = Author(Drawn(draw), universe)
     batches = [[author.command(kind) for kind in GROUND]]
-    for _ in range(draw(st.integers(1, max_batches))):
-        size = draw(st.integers(1, 4))
-        batches.append([author.command(draw(st.sampled_from(KINDS))) for _ in range(size)])
+    for number in range(max_batches):
+        # Asked before each, batch and command, not once before them all: so each can be shrunk away by itself.
+        if number and not draw(st.integers(0, 7)):
+            break
+        batch = [author.command(draw(st.sampled_from(KINDS)))]
+        while len(batch) < BATCH_LIMIT and draw(st.integers(0, 2)):
+            batch.append(author.command(draw(st.sampled_from(KINDS))))
+        batches.append(batch)
     return batches
 
 

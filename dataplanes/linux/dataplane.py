@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import Capabilities, NamespaceIdentity
+from ...domain.facts import Capabilities, NamespaceIdentity, TakenBlock
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Instance, Observation, Outcome, Place, Plan
@@ -26,6 +26,7 @@ from .netlink import is_passing
 from .observer import observe
 from .pairs import reap
 from .rooms import prepare_room
+from .routes import taken_blocks
 from .run import PERMISSION, Run
 from .worker import Worker
 
@@ -76,6 +77,10 @@ class LinuxDataplane:
     def identify(self, path: str) -> NamespaceIdentity | None:
         """Identify the network namespace at `path`; None when there is none."""
         return self._ask(lambda kernel: probe.identify(kernel, path))
+
+    def taken_blocks(self) -> Sequence[TakenBlock]:
+        """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
+        return self._ask(taken_blocks)
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in."""

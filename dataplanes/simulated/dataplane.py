@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import EVERYTHING, Capabilities, NamespaceIdentity
+from ...domain.facts import EVERYTHING, Capabilities, NamespaceIdentity, TakenBlock
 from ...domain.objects import (
     HOST_NAMESPACE,
     Bridge,
@@ -22,9 +22,10 @@ from ...domain.objects import (
     offers,
     stands_on,
 )
-from ...domain.values import SandboxId, SandboxKind
+from ...domain.values import SandboxId, SandboxKind, Subnet
 from ..contract import Claim, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .kernel import KernelError, SimulatedKernel
+from .routing import others_routes
 
 FaultPlan = Callable[[Step], int]
 """Answers, for each step, the errno with which it fails; 0 when it does not."""
@@ -42,6 +43,8 @@ class SimulatedDataplane:
         """Namespaces that others made, by path."""
         self.obstacles: dict[Claim, str] = {}
         """Ports that others hold."""
+        self.name_servers: list[bytes] = []
+        """Those in the host's resolv.conf."""
         self.boot = "simulated"
         self._faults = faults or (lambda _: 0)
 
@@ -54,6 +57,16 @@ class SimulatedDataplane:
         found = {claim: self.obstacles[claim] for claim in claims if claim in self.obstacles}
         devices = self.kernel.foreign_devices
         return found | {claim: devices[claim.device] for claim in claims if claim.device in devices}
+
+    def taken_blocks(self) -> Sequence[TakenBlock]:
+        """List what others' devices and routes lead to, and the name servers that the test set up."""
+        own = self.kernel.own
+        taken = [
+            TakenBlock(route.destination, f"route dev {route.device}")
+            for route in others_routes(own)
+            if route.destination.prefix
+        ]
+        return [*taken, *(TakenBlock(Subnet(server, len(server) * 8), "name server") for server in self.name_servers)]
 
     def boot_id(self) -> str:
         """Name the boot that the simulated host runs in."""

@@ -5,6 +5,7 @@ Keeps: of two equal prefixes the smaller metric wins. Knows nothing of: links, f
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -66,6 +67,18 @@ def source_for(namespace: NetworkNamespace, device: str, next_hop: bytes) -> byt
     own = [(there, prefix) for there, prefix in namespace.devices[device].addresses if len(there) == len(next_hop)]
     best = next((there for there, prefix in own if next_hop in Subnet(there, prefix)), None)
     return best if best is not None else next((there for there, _ in own), None)
+
+
+def others_routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
+    """List the routes of a namespace that are not ours: neither routes of ours, nor to what is on our devices."""
+    for route in _routes(namespace):
+        if not route.is_ours and namespace.devices[route.device].mark is None:
+            width = len(route.destination.address) * 8
+            host_bits = width - route.destination.prefix
+            first = int.from_bytes(route.destination.address, "big") >> host_bits << host_bits
+            yield dataclasses.replace(
+                route, destination=Subnet(first.to_bytes(width // 8, "big"), route.destination.prefix)
+            )
 
 
 def _routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:

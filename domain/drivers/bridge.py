@@ -143,8 +143,9 @@ def container_end(device: str) -> str:
 
 def lower_host(networks: Iterable[NetworkCreated]) -> list[KernelObject]:
     """List what these bridge networks need of the host as a whole: forwarding, and the firewall's own table."""
+    networks = list(networks)
     families = {family for network in networks for family in network.families}
-    objects: list[KernelObject] = [Firewall()] if families else []
+    objects: list[KernelObject] = [Firewall()] if networks else []
     if 4 in families:
         objects.append(Sysctl(HOST_NAMESPACE, "net.ipv4.ip_forward", "1"))
     if 6 in families:

@@ -19,7 +19,12 @@ from netledger.testing.author import Author, Seeded, Universe
 from netledger.testing.checkers import check_log
 from netledger.testing.strategies import histories
 
-LASTING = {("networks", "hosts"), ("networks", "boots"), ("ports", "last chosen")}
+LASTING = {
+    ("networks", "hosts"),
+    ("networks", "boots"),
+    ("networks", "configurations"),
+    ("ports", "last chosen"),
+}
 """The tables that keep something when everything is deleted: the host, and where the choice of ports goes on."""
 
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

