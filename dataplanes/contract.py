@@ -13,7 +13,7 @@ from typing import NewType, Protocol
 from msgspec import Struct
 
 from ..domain.errors import DataplaneFault
-from ..domain.facts import Capabilities, HostLink, NamespaceIdentity
+from ..domain.facts import Capabilities, HostLink, NamespaceIdentity, TakenBlock
 from ..domain.objects import KernelObject, Key
 from ..domain.values import SandboxId, SandboxKind
 
@@ -152,6 +152,9 @@ class Dataplane(Protocol):
 
     def links(self, names: Sequence[str]) -> Mapping[str, HostLink]:
         """Tell which of these interfaces are in the host's namespace, and what they are, whoever made them."""
+
+    def taken_blocks(self) -> Sequence[TakenBlock]:
+        """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in: /proc/sys/kernel/random/boot_id."""

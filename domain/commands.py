@@ -10,23 +10,46 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from .events import OptionValue, StaticRoute
+from .events import DEFAULT_IPAM, LOCAL_DEFAULT, OptionValue, StaticRoute
 from .facts import NamespaceIdentity
 from .resolution import Resolution
-from .values import AllocationPolicy, EndpointId, HostId, NetworkId, PortRequest, SandboxId, SandboxKind, Subnet
+from .values import (
+    AllocationPolicy,
+    EndpointId,
+    HostId,
+    NetworkId,
+    PoolId,
+    PortRequest,
+    PredefinedPool,
+    SandboxId,
+    SandboxKind,
+    Subnet,
+)
 
 
 class PoolRequest(Struct, frozen=True):
-    """A block of addresses to take (None: any predefined one of `family`) and its gateway (None: the first address)."""
+    """A block of addresses to take (None: any predefined one of `family`) and its gateway (None: the first address).
+
+    `space`: the address space that it is taken from. `size`: the prefix length of a block that is chosen (0: as
+    configured). `sub_pool`: the part of it that addresses are chosen from. `auxiliary`: addresses in it that nobody is
+    to get, by name. `rest_seconds`: so long an address rests before another gets it. `grace_seconds`: so long the
+    sticky policy keeps it for the name that had it.
+    """
 
     family: int
     subnet: Subnet | None = None
     gateway: bytes | None = None
     policy: AllocationPolicy = AllocationPolicy.NEXT
+    space: str = LOCAL_DEFAULT
+    size: int = 0
+    sub_pool: Subnet | None = None
+    auxiliary: Mapping[str, bytes] = {}
+    rest_seconds: int = 0
+    grace_seconds: int = 0
 
 
 class CreateNetwork(Struct, frozen=True, tag=True):
-    """Create a network; `options` are the driver's, as given."""
+    """Create a network; `options` are the driver's, as given, and `ipam_options` those of what gives its addresses."""
 
     network: NetworkId
     name: str
@@ -35,6 +58,8 @@ class CreateNetwork(Struct, frozen=True, tag=True):
     internal: bool = False
     options: Mapping[str, OptionValue] = {}
     labels: Mapping[str, str] = {}
+    ipam_driver: str = DEFAULT_IPAM
+    ipam_options: Mapping[str, OptionValue] = {}
 
 
 class DeleteNetwork(Struct, frozen=True, tag=True):
@@ -163,6 +188,67 @@ class LoseSandbox(Struct, frozen=True, tag=True):
     evidence: str
 
 
+class Configure(Struct, frozen=True, tag=True):
+    """Set from where predefined pools are taken (none: libnetwork's), and how long leases are retained."""
+
+    default_pools: tuple[PredefinedPool, ...] = ()
+    retention_seconds: int = 0
+
+
+class RequestPool(Struct, frozen=True, tag=True):
+    """Take a pool that no network uses yet, under the id of a lease: what Docker's IPAM plugins are asked for."""
+
+    pool: PoolRequest
+    lease: str
+
+
+class ReleasePool(Struct, frozen=True, tag=True):
+    """Give back a pool that was taken by `RequestPool`; with a `lease`, only that one's."""
+
+    pool: PoolId
+    lease: str = ""
+
+
+class RequestAddress(Struct, frozen=True, tag=True):
+    """Take an address of a pool, a certain one or (empty) a free one, for nobody yet but the id of a lease."""
+
+    pool: PoolId
+    lease: str
+    address: bytes = b""
+
+
+class ReleaseAddress(Struct, frozen=True, tag=True):
+    """Give back an address that was taken by `RequestAddress`; with a `lease`, only that one's."""
+
+    pool: PoolId
+    address: bytes
+    lease: str = ""
+
+
+class ReserveAddress(Struct, frozen=True, tag=True):
+    """Keep an address of a network for the endpoint of a name, which gets it whenever it is created."""
+
+    network: NetworkId
+    name: str
+    address: bytes
+
+
+class EndReservation(Struct, frozen=True, tag=True):
+    """Do not keep an address for a name any more."""
+
+    network: NetworkId
+    address: bytes
+
+
+class Expire(Struct, frozen=True, tag=True):
+    """End the reservations whose time is over, and delete the endpoints whose owner is proven gone.
+
+    Those that were proven gone within the last `retention_seconds` stay (None: as configured).
+    """
+
+    retention_seconds: int | None = None
+
+
 Command: TypeAlias = (
     CreateNetwork
     | DeleteNetwork
@@ -179,4 +265,12 @@ Command: TypeAlias = (
     | LoseSandbox
     | SetSandboxKey
     | RenameSandbox
+    | Configure
+    | RequestPool
+    | ReleasePool
+    | RequestAddress
+    | ReleaseAddress
+    | ReserveAddress
+    | EndReservation
+    | Expire
 )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from .events import Event, Origin
-from .facts import EVERYTHING, Capabilities, HostLink
+from .facts import EVERYTHING, Capabilities, HostLink, IpamAnswers, TakenBlock
 
 NO_OBSTACLES: Mapping[str, str] = {}
 
@@ -38,7 +38,9 @@ class Context(Struct, frozen=True):
 
     `instance` marks what is this ledger's (8 hex digits). `obstacles` says what of the host's own holds
     something already: a name by its tag, a port by its `ports.obstacle_key`. `links` has those of the interfaces that a
-    command names (see `networks.links_of`) which are in the host's namespace; None where nobody looked.
+    command names (see `networks.links_of`) which are in the host's namespace; None where nobody looked. `taken_blocks`
+    are the addresses that the host uses already, asked for where a block is to be chosen. `ipam` has what another IPAM
+    driver than ours answered.
     """
 
     origin: Origin
@@ -46,3 +48,5 @@ class Context(Struct, frozen=True):
     capabilities: Capabilities = EVERYTHING
     obstacles: Mapping[str, str] = NO_OBSTACLES
     links: Mapping[str, HostLink] | None = None
+    taken_blocks: tuple[TakenBlock, ...] = ()
+    ipam: IpamAnswers | None = None

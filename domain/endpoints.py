@@ -6,16 +6,17 @@ forced. Knows nothing of: kernels, clocks, how the state is kept.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, RemoveAlias
 from .decision import Context, Decision, Guard
 from .drivers import driver_of, traits_of
 from .endpoint_options import check_endpoint_options
 from .errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from .events import (
-    AddressAllocated,
+    AddressReservationMade,
     AliasAdded,
     AliasRemoved,
-    EndpointAddress,
     EndpointCreated,
     Event,
     NetworkCreated,
@@ -24,7 +25,7 @@ from .events import (
 )
 from .features import check_feature
 from .gateway_bridge import Change, settle_leaving
-from .ipam import choose_address
+from .ipam.endpoints import MAC_ATTEMPTS, Addresses, choose_addresses, free_mac, superseded_by
 from .leaving import abandon, forget
 from .networks import create_network
 from .ports import bind_ports
@@ -36,14 +37,9 @@ from .values import (
     check_link_local,
     check_mac,
     check_name,
-    family_of,
-    format_address,
     format_mac,
-    mac_for,
 )
 from .view import View, name_of
-
-MAC_ATTEMPTS = 16
 
 
 def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> Decision:
@@ -62,34 +58,30 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
     network = view.network(command.network)
     if network is None:
         raise NotFound(asked, f"there is no network {command.network[:12]}", "see `netledger network ls`")
-    _check_identity(view, command, network, asked)
     traits = traits_of(network.event)
-    addresses = _addresses(view, command, network.event, asked, without_ipv6=options.disables_ipv6)
-    mac = _mac(view, command, network.event, asked) if traits.has_macs else _no_mac(command, network.event, asked)
     origin = context.origin
+    losers = superseded_by(view, command, network.event)
+    _check_identity(view, command, network, losers, asked)
+    families = network.event.families - ({6} if options.disables_ipv6 else frozenset())
+    addresses = choose_addresses(view, command, network.event, losers, context, asked, families)
+    has_mac = traits.has_macs
+    mac = _mac(view, command, network.event, addresses, asked) if has_mac else _no_mac(command, network.event, asked)
+    superseded = [
+        event for endpoint, why in losers.items() for event in forget(view, endpoint, origin, forced=True, why=why)
+    ]
     created = EndpointCreated(
         *origin,
         endpoint=command.endpoint,
         network=command.network,
         name=command.name,
         mac=mac,
-        addresses=addresses,
+        addresses=addresses.held,
         labels=labels,
         options=given,
         link_local=link_local,
     )
-    wanted = set(command.addresses)
-    taken = tuple(
-        AddressAllocated(
-            *origin,
-            pool=held.pool,
-            address=held.address,
-            owner=("endpoint", command.endpoint),
-            purpose="endpoint",
-            decided_by="caller" if held.address in wanted else "netledger",
-        )
-        for held in addresses
-    )
+    if command.ports and not addresses.held:
+        raise Invalid(asked, f"network {network.event.name} gives it no address to publish ports of", "publish none")
     ports = bind_ports(view, command.ports, created, network.event, context, asked)
     aliases = tuple(
         AliasAdded(*origin, endpoint=command.endpoint, network=command.network, alias=check_name("alias", alias))
@@ -97,10 +89,11 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
     )
     guards = (
         Guard((f"endpoint:{command.endpoint}",)),
-        Guard((f"network:{command.network}",), (NetworkDeleted, EndpointCreated)),
-        *(Guard((f"address:{held.pool}/{format_address(held.address)}",), (AddressAllocated,)) for held in addresses),
+        Guard((f"network:{command.network}",), (NetworkDeleted, EndpointCreated, AddressReservationMade)),
+        *addresses.guards,
     )
-    return Decision((*taken, created, *ports.events, *aliases), (*guards, *ports.guards))
+    taken = addresses.events(origin, command.endpoint)
+    return Decision((*superseded, *taken, created, *ports.events, *aliases), (*guards, *ports.guards))
 
 
 def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> Decision:
@@ -127,8 +120,10 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
             also=change.events,
             joining=change.joining,
         )
-    events += forget(view, command.endpoint, context.origin, forced=joined is not None)
+    events += forget(view, command.endpoint, context.origin, forced=joined is not None, keep=True)
     guards = [Guard((f"endpoint:{command.endpoint}",))]
+    if any(isinstance(event, AddressReservationMade) for event in events):
+        guards.append(Guard((f"network:{endpoint.event.network}",), (AddressReservationMade,)))
     if joined is not None:
         guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
     return Decision(tuple(events), (*guards, *change.guards))
@@ -165,14 +160,20 @@ def find_endpoint(view: View, endpoint: EndpointId, asked: str) -> Recorded[Endp
     return record
 
 
-def _check_identity(view: View, command: CreateEndpoint, network: Recorded[NetworkCreated], asked: str) -> None:
+def _check_identity(
+    view: View,
+    command: CreateEndpoint,
+    network: Recorded[NetworkCreated],
+    losers: Collection[EndpointId],
+    asked: str,
+) -> None:
     existing = view.endpoint(command.endpoint)
     if existing is not None:
         raise Conflict(
             asked, f"id {command.endpoint[:12]} is endpoint {existing.event.name}", position=existing.position
         )
     holder = view.endpoint_named(command.network, command.name)
-    if holder is not None:
+    if holder is not None and holder not in losers:
         record = view.endpoint(holder)
         assert record is not None, "an endpoint's name leads to an endpoint"
         raise Conflict(
@@ -184,33 +185,13 @@ def _check_identity(view: View, command: CreateEndpoint, network: Recorded[Netwo
     limit, why = driver_of(network.event.driver).endpoint_limit, "as many as a Linux bridge has ports"
     if traits_of(network.event).takes_one:
         limit, why = 1, "as many as an interface in mode passthru takes"
-    if len(view.endpoints_of(command.network)) >= limit:
+    if len(view.endpoints_of(command.network)) - len(losers) >= limit:
         raise Exhausted(
             asked,
             f"network {network.event.name} has {limit} endpoint{'s' if limit > 1 else ''}, {why}",
             "create another network and put it there",
             position=network.position,
         )
-
-
-def _addresses(
-    view: View, command: CreateEndpoint, network: NetworkCreated, asked: str, *, without_ipv6: bool
-) -> tuple[EndpointAddress, ...]:
-    families = network.families - ({6} if without_ipv6 else frozenset())
-    wanted: dict[int, bytes] = {}
-    for address in command.addresses:
-        family = family_of(address)
-        if family in wanted:
-            raise Invalid(asked, f"two IPv{family} addresses", "an endpoint has one of each family")
-        if family not in families:
-            whose = "the endpoint" if family in network.families else f"network {network.name}"
-            raise Invalid(asked, f"{whose} has no IPv{family}", "leave that address out")
-        wanted[family] = address
-    addresses = []
-    for family in sorted(families):
-        pool, address = choose_address(view, network.pools, wanted.get(family), family, asked)
-        addresses.append(EndpointAddress(pool.pool, address, pool.subnet.prefix))
-    return tuple(addresses)
 
 
 def _no_mac(command: CreateEndpoint, network: NetworkCreated, asked: str) -> bytes:
@@ -223,10 +204,10 @@ def _no_mac(command: CreateEndpoint, network: NetworkCreated, asked: str) -> byt
     return b""
 
 
-def _mac(view: View, command: CreateEndpoint, network: NetworkCreated, asked: str) -> bytes:
+def _mac(view: View, command: CreateEndpoint, network: NetworkCreated, addresses: Addresses, asked: str) -> bytes:
     if command.mac:
-        holder = view.mac_holder(network.network, command.mac)
-        if holder is not None:
+        holder = view.mac_holder(command.network, command.mac)
+        if holder is not None and holder not in addresses.superseded:
             record = view.endpoint(holder)
             assert record is not None, "a MAC address leads to an endpoint"
             raise Conflict(
@@ -236,8 +217,7 @@ def _mac(view: View, command: CreateEndpoint, network: NetworkCreated, asked: st
                 position=record.position,
             )
         return command.mac
-    for attempt in range(MAC_ATTEMPTS):
-        mac = mac_for(command.endpoint, attempt)
-        if view.mac_holder(network.network, mac) is None:
-            return mac
-    raise Exhausted(asked, f"no free MAC address was found in {MAC_ATTEMPTS} attempts", "give one")
+    mac = free_mac(view, command.endpoint, network, addresses)
+    if mac is None:
+        raise Exhausted(asked, f"no free MAC address was found in {MAC_ATTEMPTS} attempts", "give one")
+    return mac

@@ -21,6 +21,7 @@ from .values import (
     NetworkId,
     PoolId,
     Position,
+    PredefinedPool,
     SandboxId,
     SandboxKind,
     Subnet,
@@ -35,6 +36,18 @@ OptionValue: TypeAlias = bool | int | str
 
 LOCAL_DEFAULT = "LocalDefault"
 """libnetwork's address space of one host."""
+
+GLOBAL_DEFAULT = "GlobalDefault"
+"""libnetwork's address space of all hosts."""
+
+GLOBAL_SCOPE = "global"
+"""The scope of what all hosts share, where others have a host's id."""
+
+UNCLAIMED = "unclaimed"
+"""The kind of an address's owner that is neither a network nor an endpoint: whoever asked for it, by a lease's id."""
+
+DEFAULT_IPAM = "default"
+"""The name of our own address management among IPAM drivers."""
 
 
 class Origin(NamedTuple):
@@ -112,13 +125,27 @@ class ClockStepped(Event, frozen=True):
     back: int
 
 
+class ConfigurationChanged(Event, frozen=True):
+    """A host's settings became these: where predefined pools are taken from, and for how long leases are retained.
+
+    No `default_pools`: libnetwork's. `retention_seconds`: so long an endpoint keeps its addresses whose sandbox's
+    namespace is proven gone.
+    """
+
+    default_pools: tuple[PredefinedPool, ...]
+    retention_seconds: int
+
+
 # --- address pools and addresses -------------------------------------------------------------------------------------
 
 
 class PoolAllocated(Event, frozen=True):
-    """A block of addresses was taken from an address space for a network.
+    """A block of addresses was taken from an address space, for a network or for whoever asked for it (`lease`).
 
-    `predefined` is true where netledger chose the block. `policy`: which free address an endpoint gets.
+    `predefined` is true where netledger chose the block; `avoided` is then what the host was seen to use already.
+    `policy`: which free address an endpoint gets; only of `sub_pool`, where there is one. An address that is given back
+    is to rest for `rest_seconds`, and with the sticky policy kept for the endpoint's name for `grace_seconds`.
+    `ipam_driver` decided; `driver_pool` is what another than ours calls the pool.
     """
 
     pool: PoolId
@@ -128,9 +155,16 @@ class PoolAllocated(Event, frozen=True):
     network: NetworkId
     predefined: bool
     policy: AllocationPolicy
+    sub_pool: Subnet | None = None
+    rest_seconds: int = 0
+    grace_seconds: int = 0
+    avoided: tuple[str, ...] = ()
+    lease: str = ""
+    ipam_driver: str = DEFAULT_IPAM
+    driver_pool: str = ""
 
     def tags(self) -> tuple[str, ...]:
-        return (f"pool:{self.pool}", f"space:{self.scope}/{self.space}", f"network:{self.network}")
+        return pool_tags(self.pool, self.scope, self.space, self.network)
 
 
 class PoolReleased(Event, frozen=True):
@@ -143,13 +177,53 @@ class PoolReleased(Event, frozen=True):
     network: NetworkId
 
     def tags(self) -> tuple[str, ...]:
-        return (f"pool:{self.pool}", f"space:{self.scope}/{self.space}", f"network:{self.network}")
+        return pool_tags(self.pool, self.scope, self.space, self.network)
+
+
+class PoolClaimed(Event, frozen=True):
+    """A network began to use a pool that somebody had asked for under `lease`."""
+
+    pool: PoolId
+    scope: str
+    space: str
+    network: NetworkId
+    lease: str
+
+    def tags(self) -> tuple[str, ...]:
+        return pool_tags(self.pool, self.scope, self.space, self.network)
+
+
+class PoolDisclaimed(Event, frozen=True):
+    """A network ceased to use a pool, which is again that of whoever asked for it under `lease`."""
+
+    pool: PoolId
+    scope: str
+    space: str
+    network: NetworkId
+    lease: str
+
+    def tags(self) -> tuple[str, ...]:
+        return pool_tags(self.pool, self.scope, self.space, self.network)
+
+
+def pool_tags(pool: PoolId, scope: str, space: str, network: NetworkId) -> tuple[str, ...]:
+    """Tag what happens to a pool; one that nobody has claimed is no network's."""
+    tags = (f"pool:{pool}", space_tag(scope, space))
+    return (*tags, f"network:{network}") if network else tags
+
+
+def space_tag(scope: str, space: str) -> str:
+    """Tag an address space."""
+    return f"space:{scope}/{space}"
 
 
 class AddressAllocated(Event, frozen=True):
-    """An address was taken from a pool by `owner`, a network (`purpose` gateway) or an endpoint.
+    """An address was taken from a pool by `owner`: a network, an endpoint, or `("unclaimed", LEASE)`.
 
-    `decided_by` is `netledger` where it chose the address and `caller` where it was asked for.
+    `purpose`: gateway, auxiliary (a network's, which calls it `name`), endpoint, unclaimed. `decided_by` is `netledger`
+    where it chose the address, `caller` where it was asked for, `driver` where another IPAM driver chose it, and
+    `reservation` where it was kept for the owner's name. `lease`: that of an unclaimed address which the owner claimed,
+    or has back. `rest_cut`: so many nanoseconds early was it taken from its rest.
     """
 
     pool: PoolId
@@ -157,20 +231,50 @@ class AddressAllocated(Event, frozen=True):
     owner: Entity
     purpose: str
     decided_by: str
+    name: str = ""
+    lease: str = ""
+    rest_cut: int = 0
 
     def tags(self) -> tuple[str, ...]:
         return address_tags(self.pool, self.address, self.owner)
 
 
 class AddressReleased(Event, frozen=True):
-    """An address went back to its pool."""
+    """An address went back to its pool. `why`: what took it from an owner that did not give it."""
 
     pool: PoolId
     address: bytes
     owner: Entity
+    why: str = ""
 
     def tags(self) -> tuple[str, ...]:
         return address_tags(self.pool, self.address, self.owner)
+
+
+class AddressReservationMade(Event, frozen=True):
+    """An address is kept for the endpoint of a name: until a time in UTC nanoseconds, or (0) until it is ended."""
+
+    pool: PoolId
+    address: bytes
+    network: NetworkId
+    name: str
+    until: int
+
+    def tags(self) -> tuple[str, ...]:
+        return address_tags(self.pool, self.address, ("network", self.network))
+
+
+class AddressReservationEnded(Event, frozen=True):
+    """An address is not kept for a name any more; `why`."""
+
+    pool: PoolId
+    address: bytes
+    network: NetworkId
+    name: str
+    why: str
+
+    def tags(self) -> tuple[str, ...]:
+        return address_tags(self.pool, self.address, ("network", self.network))
 
 
 def address_tags(pool: PoolId, address: bytes, owner: Entity) -> tuple[str, ...]:
@@ -196,6 +300,7 @@ class NetworkCreated(Event, frozen=True):
     `abilities`: what the host could do then and this network makes use of (some of `facts.FEATURES`). `uses`: what of
     the host it stands on, beside its own interface, and others may be refused for: `parent:NAME`, `driver:NAME`.
     `is_adopted`: its bridge was there before. `makes_parent`: its parent is a VLAN interface of ours.
+    `ipam_driver` gives its addresses, by `ipam_options`; those of ours are kept where they differ from the defaults.
     """
 
     network: NetworkId
@@ -211,6 +316,8 @@ class NetworkCreated(Event, frozen=True):
     uses: tuple[str, ...] = ()
     is_adopted: bool = False
     makes_parent: bool = False
+    ipam_driver: str = DEFAULT_IPAM
+    ipam_options: dict[str, OptionValue] = {}
 
     def tags(self) -> tuple[str, ...]:
         tags = network_tags(self.network, self.scope, self.name, self.host, self.device)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from .values import Subnet
+
 
 class NamespaceIdentity(Struct, frozen=True, array_like=True, gc=False):
     """Which network namespace it is, whatever its path: SO_NETNS_COOKIE (or the inode), within one boot."""
@@ -65,3 +67,31 @@ FEATURES = (
 """What drivers and rules ask for by name before they decide."""
 
 EVERYTHING = Capabilities(missing={})
+
+
+class TakenBlock(Struct, frozen=True, gc=False):
+    """Addresses that the host uses already, and what for: `route dev eth0`, `name server`."""
+
+    block: Subnet
+    use: str
+
+    def __str__(self) -> str:
+        return f"{self.block} {self.use}"
+
+
+class PoolAnswer(Struct, frozen=True):
+    """The block that another IPAM driver than ours gave for a pool request, its name for it, and the gateway in it."""
+
+    subnet: Subnet
+    driver_pool: str
+    gateway: bytes = b""
+
+
+class IpamAnswers(Struct, frozen=True):
+    """What another IPAM driver than ours answered, asked before a command is decided.
+
+    `pools`: one for each of the command's pool requests; `addresses`: those that it gave to the command's endpoint.
+    """
+
+    pools: tuple[PoolAnswer, ...] = ()
+    addresses: tuple[bytes, ...] = ()

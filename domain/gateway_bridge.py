@@ -17,8 +17,6 @@ from .commands import CreateNetwork
 from .decision import Context, Decision, Guard
 from .drivers import traits_of
 from .events import (
-    AddressAllocated,
-    EndpointAddress,
     EndpointCreated,
     EndpointJoined,
     EndpointLeft,
@@ -29,9 +27,10 @@ from .events import (
 )
 from .gateways import GATEWAY_NETWORK, Stay, stays
 from .interfaces import choose_interface, device_name
-from .ipam import choose_address
+from .ipam import Taken, choose_address
+from .ipam.endpoints import Addresses
 from .leaving import forget
-from .values import EndpointId, NetworkId, SandboxId, format_address, mac_for
+from .values import EndpointId, NetworkId, SandboxId, mac_for
 from .view import View
 
 PREFIX = "gateway_"
@@ -116,15 +115,9 @@ def _enter(
         identity = NetworkId(_identity(view, sandbox, "network"))
         made = create_network(view, CreateNetwork(identity, GATEWAY_NETWORK, options={ICC: False}), context)
     network = record.event if record is not None else _network_in(made.events)
-    addresses = _addresses(view, network, is_new=record is None)
+    addresses = _addresses(view, network, context, is_new=record is None)
     endpoint = _endpoint(view, sandbox, network, addresses, context)
-    owner = ("endpoint", endpoint.endpoint)
-    taken = [
-        AddressAllocated(
-            *origin, pool=held.pool, address=held.address, owner=owner, purpose="endpoint", decided_by="netledger"
-        )
-        for held in addresses
-    ]
+    taken = addresses.events(origin, endpoint.endpoint)
     joined = EndpointJoined(
         *origin,
         endpoint=endpoint.endpoint,
@@ -140,7 +133,7 @@ def _enter(
         *made.guards,
         Guard((f"network:{network.network}",), (NetworkDeleted, EndpointCreated)),
         Guard((device_tag(origin.host, joined.device),), (NetworkCreated, EndpointJoined)),
-        *(Guard((f"address:{held.pool}/{format_address(held.address)}",), (AddressAllocated,)) for held in addresses),
+        *addresses.guards,
     ]
     stay = Stay(joined, endpoint, network)
     return Change((*made.events, *taken, endpoint, joined), tuple(guards), (stay,))
@@ -163,23 +156,24 @@ def _network_in(events: Sequence[Event]) -> NetworkCreated:
     return next(event for event in events if isinstance(event, NetworkCreated))
 
 
-def _addresses(view: View, network: NetworkCreated, *, is_new: bool) -> tuple[EndpointAddress, ...]:
+def _addresses(view: View, network: NetworkCreated, context: Context, *, is_new: bool) -> Addresses:
     """Choose an address of each family; in a network that is not there yet the first beside the gateway's."""
     if is_new:
-        pools = network.pools
-        firsts = [pool.subnet.at(1) if pool.subnet.at(1) != pool.gateway else pool.subnet.at(2) for pool in pools]
-        return tuple(EndpointAddress(p.pool, first, p.subnet.prefix) for p, first in zip(pools, firsts, strict=True))
+        firsts = [(pool, pool.subnet.at(1 if pool.subnet.at(1) != pool.gateway else 2)) for pool in network.pools]
+        return Addresses(tuple(Taken(pool.pool, pool.subnet, first, "netledger") for pool, first in firsts), {})
+    pools = [pool.pool for pool in network.pools]
     chosen = [
-        choose_address(view, network.pools, None, family, "lead a sandbox out") for family in sorted(network.families)
+        choose_address(view, pools, None, family, "lead a sandbox out", now=context.origin.at)
+        for family in sorted(network.families)
     ]
-    return tuple(EndpointAddress(pool.pool, address, pool.subnet.prefix) for pool, address in chosen)
+    return Addresses(tuple(chosen), {})
 
 
 def _endpoint(
     view: View,
     sandbox: SandboxId,
     network: NetworkCreated,
-    addresses: tuple[EndpointAddress, ...],
+    addresses: Addresses,
     context: Context,
 ) -> EndpointCreated:
     record = view.sandbox(sandbox)
@@ -191,7 +185,7 @@ def _endpoint(
         network=network.network,
         name=f"{PREFIX}{record.event.container[:12]}_{sandbox[:12]}",
         mac=mac_for(identity),
-        addresses=addresses,
+        addresses=addresses.held,
         labels={},
     )
 

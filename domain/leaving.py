@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from .events import (
-    AddressReleased,
     EndpointAbandoned,
     EndpointDeleted,
     EndpointLeft,
@@ -18,6 +17,7 @@ from .events import (
     PortReleased,
 )
 from .gateways import Stay, elect
+from .ipam.endpoints import give_back
 from .values import EndpointId
 from .view import View
 
@@ -77,11 +77,12 @@ def abandon(
     return [gone, *also, *elected]
 
 
-def forget(view: View, endpoint: EndpointId, origin: Origin, *, forced: bool) -> list[Event]:
-    """Give back all that an endpoint holds and end it."""
+def forget(
+    view: View, endpoint: EndpointId, origin: Origin, *, forced: bool, keep: bool = False, why: str = ""
+) -> list[Event]:
+    """Give back all that an endpoint holds and end it; `keep`: a sticky pool keeps its address for its name."""
     record = view.endpoint(endpoint)
     assert record is not None, "only an endpoint that is there is deleted"
-    owner = ("endpoint", endpoint)
     events: list[Event] = [
         PortReleased(
             *origin,
@@ -96,9 +97,7 @@ def forget(view: View, endpoint: EndpointId, origin: Origin, *, forced: bool) ->
         PortClosed(*origin, endpoint, opened.event.protocol, opened.event.address, opened.event.port)
         for opened in view.opened_of(endpoint)
     ]
-    events += [
-        AddressReleased(*origin, pool=held.pool, address=held.address, owner=owner) for held in record.event.addresses
-    ]
+    events += give_back(view, record.event, origin, keep=keep, why=why)
     events.append(
         EndpointDeleted(
             *origin,

@@ -17,18 +17,12 @@ from .drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE, DEFAULT_BRIDGE_OPTION
 from .drivers.parent import PARENT
 from .errors import Conflict, Forbidden, InUse, Invalid, NotFound
 from .events import (
-    LOCAL_DEFAULT,
-    AddressAllocated,
-    AddressReleased,
     EndpointCreated,
     EndpointJoined,
     Event,
     NetworkCreated,
     NetworkDeleted,
     OptionValue,
-    Origin,
-    PoolAllocated,
-    PoolReleased,
     Recorded,
     device_tag,
     name_tag,
@@ -37,21 +31,11 @@ from .events import (
 from .features import check_feature
 from .gateway_bridge import settle
 from .gateways import GATEWAY_NETWORK
-from .ipam import Chosen, choose_pools
+from .ipam.networks import check_ipam, give_back, held_for_others, take
+from .ipam.pools import NULL_IPAM
 from .leaving import abandon, forget
 from .parents import check_parent_is_free, links_of_parent, makes_a_parent
-from .values import (
-    IPV4_BYTES,
-    EndpointId,
-    HostId,
-    NetworkId,
-    check_address,
-    check_id,
-    check_labels,
-    check_name,
-    check_subnet,
-    format_address,
-)
+from .values import EndpointId, HostId, NetworkId, check_id, check_labels, check_name, format_address
 from .view import View, name_of
 
 
@@ -62,8 +46,7 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     check_id("network", command.network)
     check_name("network", command.name)
     labels = check_labels(command.labels)
-    for request in command.pools:
-        _check_pool(request, asked)
+    ipam_options = check_ipam(command, asked)
     driver = DRIVERS.get(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
@@ -83,7 +66,7 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     makes_parent = makes_a_parent(view, context, traits, asked) if traits.parent else False
     device = driver.device(command.network, options)
     is_adopted = bool(device) and _check_device_is_free(view, context, device, options, asked)
-    chosen = tuple(_without_gateway(choice, traits) for choice in choose_pools(view, requests, origin.host, asked))
+    taken = take(view, structs.replace(command, pools=requests), context, asked, traits.gateway_families)
     created = NetworkCreated(
         *origin,
         network=command.network,
@@ -92,25 +75,25 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
         driver=command.driver,
         device=device,
         internal=internal,
-        pools=tuple(choice.pool for choice in chosen),
+        pools=taken.pools,
         options=options,
         labels=labels,
         abilities=tuple(each for each in traits.abilities if not context.capabilities.lacks(each)),
         uses=uses,
         is_adopted=is_adopted,
         makes_parent=makes_parent,
+        ipam_driver=command.ipam_driver,
+        ipam_options=ipam_options,
     )
-    taken = [event for choice in chosen for event in _take(choice, created, origin)]
     guards = [
         Guard((f"network:{command.network}",)),
         Guard((name_tag(scope, command.name),), (NetworkCreated,)),
         *(Guard((use_tag(origin.host, used),), (NetworkCreated,)) for used in uses),
+        *taken.guards,
     ]
     if device:
         guards.append(Guard((device_tag(origin.host, device),), (NetworkCreated, EndpointJoined)))
-    if chosen:
-        guards.append(Guard((f"space:{scope}/{LOCAL_DEFAULT}",), (PoolAllocated,)))
-    return Decision((*taken, created), tuple(guards))
+    return Decision((*taken.events, created), tuple(guards))
 
 
 def delete_network(view: View, command: DeleteNetwork, context: Context) -> Decision:
@@ -139,6 +122,14 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
             "delete them first, or force it",
             position=record.position,
         )
+    other = None if command.force else held_for_others(view, network.event)
+    if other is not None:
+        raise InUse(
+            asked,
+            f"address {format_address(other.event.address)} of it is held by {name_of(view, other.event.owner)}",
+            "let it be released first, or force it",
+            position=other.position,
+        )
     homes = dict.fromkeys(there.event.sandbox for each in endpoints if (there := view.joined(each)) is not None)
     for endpoint in endpoints:
         events += abandon(view, endpoint, origin, cause="network deleted", leaving=endpoints)
@@ -149,7 +140,8 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
             guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
     for sandbox in homes if network.event.name != GATEWAY_NETWORK else ():
         events += settle(view, sandbox, context, None, leaving=endpoints).events
-    events += give_back(network.event, origin)
+    events += give_back(view, network.event, origin, events)
+    guards += [Guard((f"pool:{pool.pool}",)) for pool in network.event.pools]
     events.append(
         NetworkDeleted(
             *origin,
@@ -179,60 +171,6 @@ def find_network(view: View, network: NetworkId, asked: str) -> Recorded[Network
     if record is None:
         raise NotFound(asked, f"there is no network {network[:12]}", "see `netledger network ls`")
     return record
-
-
-def give_back(network: NetworkCreated, origin: Origin) -> list[Event]:
-    """Return a network's gateway addresses and pools."""
-    owner = ("network", network.network)
-    events: list[Event] = []
-    for pool in network.pools:
-        if pool.gateway:
-            events.append(AddressReleased(*origin, pool=pool.pool, address=pool.gateway, owner=owner))
-        events.append(
-            PoolReleased(
-                *origin,
-                pool=pool.pool,
-                scope=network.scope,
-                space=LOCAL_DEFAULT,
-                subnet=pool.subnet,
-                network=network.network,
-            )
-        )
-    return events
-
-
-def _take(choice: Chosen, network: NetworkCreated, origin: Origin) -> list[Event]:
-    events: list[Event] = [
-        PoolAllocated(
-            *origin,
-            pool=choice.pool.pool,
-            scope=network.scope,
-            space=LOCAL_DEFAULT,
-            subnet=choice.pool.subnet,
-            network=network.network,
-            predefined=choice.request.subnet is None,
-            policy=choice.request.policy,
-        )
-    ]
-    if choice.pool.gateway:
-        events.append(
-            AddressAllocated(
-                *origin,
-                pool=choice.pool.pool,
-                address=choice.pool.gateway,
-                owner=("network", network.network),
-                purpose="gateway",
-                decided_by=choice.gateway_decided_by,
-            )
-        )
-    return events
-
-
-def _without_gateway(choice: Chosen, traits: NetworkTraits) -> Chosen:
-    """Leave out a gateway that nobody asked for where the network needs none (moby's GetSkipGwAlloc)."""
-    if choice.request.gateway is not None or choice.pool.subnet.family in traits.gateway_families:
-        return choice
-    return structs.replace(choice, pool=structs.replace(choice.pool, gateway=b""))
 
 
 def _requests(
@@ -309,19 +247,8 @@ def _check_device_is_free(
     return False
 
 
-def _check_pool(request: PoolRequest, asked: str) -> None:
-    if request.family not in {4, 6}:
-        raise Invalid(asked, f"unknown address family {request.family}", "known: 4, 6")
-    if request.subnet is not None:
-        check_subnet(asked, request.subnet)
-    if request.gateway is not None:
-        check_address(asked, request.gateway)
-        if (len(request.gateway) == IPV4_BYTES) != (request.family == 4):
-            raise Invalid(asked, f"gateway {format_address(request.gateway)} is not an IPv{request.family} address")
-
-
 def _check_pool_count(command: CreateNetwork, driver: NetworkDriver, asked: str) -> None:
-    if not command.pools:
+    if not command.pools and command.ipam_driver != NULL_IPAM:
         raise Invalid(asked, "it has neither IPv4 nor IPv6", "enable one of them")
     for family in (4, 6):
         if sum(request.family == family for request in command.pools) > driver.pools_per_family:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import commands, endpoints, hosts, joining, networks, sandboxes
+from . import commands, endpoints, hosts, joining, leases, networks, sandboxes
 from .decision import Context, Decision
 from .view import View
 
@@ -30,6 +30,14 @@ RULES: dict[type[commands.Command], Rule] = {
     commands.RenameSandbox: sandboxes.rename_sandbox,
     commands.RegisterHost: hosts.register_host,
     commands.RecordBoot: hosts.record_boot,
+    commands.Configure: leases.configure,
+    commands.RequestPool: leases.request_pool,
+    commands.ReleasePool: leases.release_pool,
+    commands.RequestAddress: leases.request_address,
+    commands.ReleaseAddress: leases.release_address,
+    commands.ReserveAddress: leases.reserve_address,
+    commands.EndReservation: leases.end_reservation,
+    commands.Expire: leases.expire,
 }
 
 

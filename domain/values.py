@@ -40,6 +40,8 @@ LABEL_KEY_LIMIT = 255
 TEXT_LIMIT = 4096
 """Bytes of a label's value, an option, a path."""
 DOMAIN_NAME_LIMIT = 253
+SECONDS_LIMIT = 100 * 365 * 24 * 3600
+NANOSECONDS = 1_000_000_000
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -69,10 +71,24 @@ class AllocationPolicy(enum.StrEnum):
     """Which free address of a pool comes next.
 
     `next`: the one after the last that was chosen, so that a released one rests as long as can be. `lowest`: the first.
+    `serial`: as `next`, by the name that libnetwork's option has for it. `sticky`: as `next`, and an endpoint's name
+    gets its last address back within the pool's grace period.
     """
 
     NEXT = "next"
     LOWEST = "lowest"
+    SERIAL = "serial"
+    STICKY = "sticky"
+
+
+class MacPolicy(enum.StrEnum):
+    """Which MAC address an endpoint gets that asks for none.
+
+    `random`: drawn from its id, which is random. `ipv4`: 02:42 and the bytes of its IPv4 address, where it has one.
+    """
+
+    RANDOM = "random"
+    IPV4 = "ipv4"
 
 
 class Subnet(Struct, frozen=True, array_like=True, gc=False, order=True):
@@ -113,6 +129,16 @@ class Subnet(Struct, frozen=True, array_like=True, gc=False, order=True):
     def ordinal(self, address: bytes) -> int:
         """Return the number of this packed address in the block."""
         return int.from_bytes(address, "big") - int.from_bytes(self.address, "big")
+
+
+class PredefinedPool(Struct, frozen=True, array_like=True, gc=False, order=True):
+    """Blocks of `size` (a prefix length) in `base`, for networks that name none: Docker's `default-address-pools`."""
+
+    base: Subnet
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.base} in /{self.size}"
 
 
 class PortRequest(Struct, frozen=True, array_like=True, gc=False):
@@ -387,6 +413,18 @@ def check_subnet(asked: str, subnet: Subnet) -> Subnet:
     if int.from_bytes(subnet.address, "big") % (1 << subnet.host_bits):
         raise Invalid(asked, f"{subnet} has host bits set", "give the block's first address")
     return subnet
+
+
+def check_seconds(asked: str, name: str, seconds: int) -> int:
+    """Return a length of time as it is; refuse a negative one, and one of more than a hundred years."""
+    if not 0 <= seconds <= SECONDS_LIMIT:
+        raise Invalid(asked, f"{name} of {seconds} seconds", f"give 0 to {SECONDS_LIMIT}")
+    return seconds
+
+
+def mac_from_ipv4(address: bytes) -> bytes:
+    """Make the MAC address that libnetwork made of an IPv4 address: 02:42 and its bytes."""
+    return b"\x02\x42" + address
 
 
 def mac_for(identity: str, attempt: int = 0) -> bytes:

@@ -9,9 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from .events import (
+    UNCLAIMED,
     AddressAllocated,
+    AddressReleased,
+    AddressReservationMade,
+    ConfigurationChanged,
     EndpointCreated,
     EndpointJoined,
+    EndpointLeft,
     Entity,
     HostRegistered,
     NetworkCreated,
@@ -83,11 +88,41 @@ class View(Protocol):
     def pools_of(self, scope: str, space: str) -> Iterable[Recorded[PoolAllocated]]:
         """List the pools taken from an address space."""
 
+    def pool(self, pool: PoolId) -> Recorded[PoolAllocated] | None:
+        """Find a pool, as it was taken."""
+
+    def pool_user(self, pool: PoolId) -> NetworkId | None:
+        """Find the network that uses a pool, which it may have claimed."""
+
+    def holders_in(self, pool: PoolId) -> Iterable[Recorded[AddressAllocated]]:
+        """List who holds which address of a pool, ascending."""
+
+    def reservation(self, pool: PoolId, address: bytes) -> Recorded[AddressReservationMade] | None:
+        """Find for which name an address is kept."""
+
+    def reservation_for(self, pool: PoolId, name: str) -> Recorded[AddressReservationMade] | None:
+        """Find which address of a pool is kept for a name."""
+
+    def reservations_in(self, pool: PoolId) -> Iterable[Recorded[AddressReservationMade]]:
+        """List the addresses of a pool that are kept for names, the oldest reservation first."""
+
+    def resting(self, pool: PoolId) -> Mapping[bytes, Recorded[AddressReleased]]:
+        """List the addresses of a pool that may still be at rest, the one that was released first before the others."""
+
+    def reservations(self) -> Iterable[Recorded[AddressReservationMade]]:
+        """List every address that is kept for a name."""
+
+    def gone(self) -> Mapping[EndpointId, Recorded[EndpointLeft]]:
+        """List the endpoints whose sandbox was lost with its namespace, and which have joined none since."""
+
+    def configuration(self, host: HostId) -> Recorded[ConfigurationChanged] | None:
+        """Find a host's settings, where they were ever changed."""
+
     def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
         """Find who holds an address."""
 
-    def free_ordinal(self, pool: PoolId, low: int, high: int) -> int | None:
-        """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
+    def free_ordinal(self, pool: PoolId, low: int, high: int, now: int) -> int | None:
+        """Choose, by the pool's policy, an ordinal from `low` to `high` that is free `now`: not kept, not at rest."""
 
     def networks_on(self, host: HostId) -> Iterable[Recorded[NetworkCreated]]:
         """List the networks of a host, the oldest first."""
@@ -117,5 +152,7 @@ def name_of(view: View, entity: Entity) -> str:
     if kind == "endpoint":
         endpoint = view.endpoint(EndpointId(identifier))
         return f"endpoint {endpoint.event.name}" if endpoint else f"endpoint {identifier[:12]}"
+    if kind == UNCLAIMED:
+        return f"unclaimed lease {identifier[:12]}"
     sandbox = view.sandbox(SandboxId(identifier))
     return f"the sandbox of container {sandbox.event.container}" if sandbox else f"sandbox {identifier[:12]}"

@@ -20,9 +20,12 @@ from ..domain.commands import (
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    Expire,
     JoinEndpoint,
     LeaveEndpoint,
     LoseSandbox,
+    ReleaseAddress,
+    ReleasePool,
     RemoveAlias,
     RenameSandbox,
     SetSandboxKey,
@@ -123,7 +126,17 @@ def _called_for(event: Event, fault: Fault) -> bool:
 
 
 def _takes_away(command: Command) -> bool:
-    return isinstance(command, DeleteNetwork | DeleteEndpoint | DeleteSandbox | LeaveEndpoint | LoseSandbox)
+    return isinstance(
+        command,
+        DeleteNetwork
+        | DeleteEndpoint
+        | DeleteSandbox
+        | LeaveEndpoint
+        | LoseSandbox
+        | Expire
+        | ReleaseAddress
+        | ReleasePool,
+    )
 
 
 def _makes(command: Command) -> Iterator[Entity]:

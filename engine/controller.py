@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from ..domain.commands import Command, CreateNetwork, CreateSandbox, PoolRequest
+from ..domain.commands import Command, CreateNetwork, CreateSandbox
 from ..domain.errors import Forbidden, Invalid, LedgerDamaged, LedgerError
-from ..domain.events import Event, OptionValue, Recorded
+from ..domain.events import DEFAULT_IPAM, LOCAL_DEFAULT, Event, OptionValue, Recorded
 from ..domain.values import (
     AllocationPolicy,
     HostId,
@@ -22,14 +22,13 @@ from ..domain.values import (
     Position,
     SandboxId,
     SandboxKind,
-    Subnet,
     check_id,
-    parse_address,
-    parse_subnet,
 )
+from .addresses import AddressManagement
 from .lookup import find_endpoint, find_network, find_sandbox
 from .model import Endpoint, Network, Sandbox
 from .opening import Opened, open_everything
+from .pool_requests import Wanted, pool_requests
 from .requests import Asking, author, new_id
 from .resolution import resolution_of
 from .results import Recovery, Result
@@ -73,6 +72,8 @@ class Controller:
         recover: bool = True,
         hold_ports: bool = True,
         firewall: str | None = None,
+        default_address_pools: Sequence[str | tuple[str, int]] | None = None,
+        retention_seconds: int | None = None,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
@@ -82,10 +83,10 @@ class Controller:
         `recover` it is left as it is, for a rebuild or repair whose plan was shown before. With `hold_ports` no other
         process can bind a published port until `close`; one that has it already keeps it, and is recorded as drift.
 
-        `firewall` is what the linux
-        dataplane programs: `nftables`, `iptables`, `none`, or `auto`, the first of these that works; without it, what
-        the host had before, at first nftables. When it is another one than before, the old one's rules are taken away
-        as soon as the new one's are there.
+        `firewall` is what the linux dataplane programs: `nftables`, `iptables`, `none`, or `auto`, the first of these
+        that works; without it, what the host had before, at first nftables. When it is another one than before, the old
+        one's rules are taken away as soon as the new one's are there. `default_address_pools` and `retention_seconds`
+        are given to `ipam.configure`, where the log does not say so already.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -104,7 +105,14 @@ class Controller:
             hold_ports=hold_ports,
             firewall=firewall,
         )
-        return cls(opened, actor=actor, read_only=read_only)
+        controller = cls(opened, actor=actor, read_only=read_only)
+        if default_address_pools is not None or retention_seconds is not None:
+            try:
+                controller.ipam.configure(default_pools=default_address_pools, retention_seconds=retention_seconds)
+            except BaseException:
+                controller.close()
+                raise
+        return controller
 
     # --- what it is
 
@@ -127,6 +135,16 @@ class Controller:
     def ledger(self) -> Ledger:
         """The log itself, for reading, verifying and backing up."""
         return self._machine.ledger
+
+    @property
+    def ipam(self) -> AddressManagement:
+        """The address pools: who has what and why, reservations, leases of the dead."""
+        return AddressManagement(self)
+
+    @property
+    def dataplane(self) -> Dataplane | None:
+        """What makes the log's network real; None where nothing does."""
+        return self._machine.dataplane
 
     @property
     def views(self) -> Views:
@@ -174,7 +192,14 @@ class Controller:
         gateways: Sequence[str] = (),
         ipv4: bool = True,
         ipv6: bool = False,
+        ip_ranges: Sequence[str] = (),
+        auxiliary: Mapping[str, str] | None = None,
+        address_space: str = LOCAL_DEFAULT,
         allocation: str = AllocationPolicy.NEXT,
+        rest_seconds: int = 0,
+        grace_seconds: int = 0,
+        ipam_driver: str = DEFAULT_IPAM,
+        ipam_options: Mapping[str, OptionValue] | None = None,
         internal: bool = False,
         options: Mapping[str, OptionValue] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -183,13 +208,39 @@ class Controller:
     ) -> Network:
         """Create a network.
 
-        `subnets` are CIDR blocks, at most one of each address family; a family that is enabled and has none gets a
-        predefined block. `gateways` are addresses in them. `allocation` is `next` or `lowest`. `options` are the
-        driver's, by libnetwork's labels.
+        `subnets` are CIDR blocks, at most one of each address family, or an unspecified address and the size of a block
+        that is to be chosen, like `0.0.0.0/24`; a family that is enabled and has none gets a predefined block.
+        `gateways` are addresses in them, `ip_ranges` the parts of them that addresses are chosen from, `auxiliary`
+        addresses that nobody is to get, by name. `address_space` is where no two pools overlap. `allocation` is `next`,
+        `lowest`, `serial` or `sticky`: see `AllocationPolicy`; an address rests for `rest_seconds` before another gets
+        it, and is kept for its name for `grace_seconds` (sticky). `ipam_driver` is `default` or `null` (no addresses).
+        `options` are the network driver's, by libnetwork's labels, `ipam_options` the IPAM driver's.
         """
         identity = NetworkId(check_id("network", id) if id else new_id(asking.get("request"), f"network/{name}"))
-        pools = pool_requests(subnets, gateways, ipv4=ipv4, ipv6=ipv6, allocation=allocation)
-        command = CreateNetwork(identity, name, driver, pools, internal, dict(options or {}), dict(labels or {}))
+        wanted = Wanted(
+            subnets,
+            gateways,
+            ip_ranges,
+            dict(auxiliary or {}),
+            ipv4,
+            ipv6,
+            address_space,
+            ipam_driver,
+            allocation,
+            rest_seconds,
+            grace_seconds,
+        )
+        command = CreateNetwork(
+            identity,
+            name,
+            driver,
+            pool_requests(wanted),
+            internal,
+            dict(options or {}),
+            dict(labels or {}),
+            ipam_driver,
+            dict(ipam_options or {}),
+        )
         self.do(command, **asking)
         return Network(self, identity)
 
@@ -372,31 +423,3 @@ def _sandbox_kind(text: str) -> SandboxKind:
         return SandboxKind(text)
     except ValueError:
         raise Invalid(f"sandbox kind {text!r}", "unknown", f"known: {', '.join(SandboxKind)}") from None
-
-
-def pool_requests(
-    subnets: Sequence[str], gateways: Sequence[str], *, ipv4: bool, ipv6: bool, allocation: str
-) -> tuple[PoolRequest, ...]:
-    """Turn what a caller writes into one request for each pool; a gateway goes to the subnet that it is in."""
-    try:
-        policy = AllocationPolicy(allocation)
-    except ValueError:
-        raise Invalid(f"allocation {allocation!r}", "unknown", f"known: {', '.join(AllocationPolicy)}") from None
-    blocks = [parse_subnet(text) for text in subnets]
-    addresses = [parse_address(text) for text in gateways]
-    families = {4: ipv4, 6: ipv6 or any(block.family == 6 for block in blocks)}
-    requests = []
-    for family in (4, 6):
-        mine: list[Subnet | None] = [block for block in blocks if block.family == family]
-        if mine and not families[family]:
-            raise Invalid(f"subnet {mine[0]}", f"IPv{family} is turned off", "turn it on, or leave the subnet out")
-        for block in mine or ([None] if families[family] else []):
-            inside = [address for address in addresses if block is None or address in block]
-            same = [address for address in inside or addresses if len(address) == (4 if family == 4 else 16)]
-            gateway = same[0] if same else None
-            if gateway is not None:
-                addresses.remove(gateway)
-            requests.append(PoolRequest(family, block, gateway, policy))
-    if addresses:
-        raise Invalid(f"{len(addresses)} gateway(s)", "there is no subnet for them", "give one gateway for each subnet")
-    return tuple(requests)

@@ -7,6 +7,7 @@ that claims a name or a port of it. Knows nothing of: the log's transaction, ker
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,21 +19,24 @@ from ..domain.commands import Command, CreateSandbox, SetSandboxKey
 from ..domain.decision import Context, Decision, Guard
 from ..domain.errors import DataplaneFault, Invalid, Refusal, Unavailable
 from ..domain.events import (
+    GLOBAL_DEFAULT,
     ClockStepped,
     Event,
     NetworkCreated,
     Origin,
+    PoolAllocated,
     PortBound,
     Recorded,
     device_tag,
 )
-from ..domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity
+from ..domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity, TakenBlock
 from ..domain.networks import links_of
 from ..domain.ports import obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .compensation import compensate
+from .making_way import ways
 from .requests import Author, is_repetition
 from .resolution import with_facts
 from .results import Result
@@ -89,6 +93,8 @@ class Decider:
         self._subscriber = subscriber
         self._history = history
         self._capabilities: Capabilities | None = None
+        self._taken_blocks: tuple[TakenBlock, ...] | None = None
+        """What the host uses, as it was found for the batch that is being decided."""
 
     def start_over(self, views: Views) -> None:
         """Go on with other views."""
@@ -97,6 +103,7 @@ class Decider:
     def decide(self, commands: Sequence[Command], author: Author) -> Batch:
         """Decide all commands and fold what they amount to; a refused one leaves no trace in the views."""
         batch, obstacles = Batch([], [], [], []), dict[str, str]()
+        self._taken_blocks = None
         now = here().now()
         for index, command in enumerate(commands):
             self._decide_next(batch, index, command, author, now, obstacles)
@@ -124,6 +131,8 @@ class Decider:
         """Decide one more command of a batch, seeing what the earlier ones decided, and take in its events."""
         origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
         result, decision = self._one(index, command, author, origin, obstacles)
+        if result.error is not None and self._make_way(batch, index, result, author, origin):
+            result, decision = self._one(index, command, author, origin, obstacles)
         for stepped in clock_steps(self._views.last_at, decision.events):
             self._take_in(batch, stepped)
         first = len(batch.events)
@@ -150,6 +159,20 @@ class Decider:
         except (Refusal, DataplaneFault) as error:
             return Result(command, error=error), Decision(())
         return Result(command), Decision(decision.events, (*guards, *decision.guards))
+
+    def _make_way(self, batch: Batch, index: int, refused: Result, author: Author, origin: Origin) -> bool:
+        """End what is in a refused command's way and is proven to be nobody's; whether there was anything."""
+        assert refused.error is not None, "only a refused command finds something in its way"
+        made = False
+        with suppress(DataplaneFault):  # without an answer there is no proof
+            for number, command in enumerate(ways(self._views, self._dataplane, refused.command, refused.error)):
+                mine = origin._replace(request=f"{author.request}/{index}/way{number}")
+                decision = decide(self._views, command, Context(mine, self._instance))
+                for event in decision.events:
+                    self._take_in(batch, event)
+                batch.guards.extend(decision.guards)
+                made = made or bool(decision.events)
+        return made
 
     def _still_faulty(self, earlier: Sequence[Recorded[Event]]) -> DataplaneFault | None:
         """Say what of an earlier request's work is not in the kernel to this day."""
@@ -199,9 +222,14 @@ class Decider:
 
     def _decide_with_facts(self, command: Command, origin: Origin, obstacles: dict[str, str]) -> Decision:
         links = self._links(links_of(command))
+        blocks: tuple[TakenBlock, ...] = ()
         for _ in range(PROBE_ROUNDS):
-            context = Context(origin, self._instance, self._known_capabilities(), obstacles, links)
+            context = Context(origin, self._instance, self._known_capabilities(), obstacles, links, blocks)
             decision = decide(self._views, command, context)
+            if not blocks and any(map(_is_chosen_block, decision.events)):
+                blocks = self._blocks_in_use()
+                if blocks:
+                    continue
             found = self._probe(decision.events)
             if not found.keys() - obstacles.keys():
                 return decision
@@ -220,10 +248,21 @@ class Decider:
         found = self._dataplane.probe(tuple(claims)) if claims else {}
         return {claims[claim]: holder for claim, holder in found.items()}
 
+    def _blocks_in_use(self) -> tuple[TakenBlock, ...]:
+        """Ask the host, once a batch, which addresses it uses: a block that is chosen avoids them."""
+        if self._taken_blocks is None:
+            self._taken_blocks = tuple(self._dataplane.taken_blocks()) if self._dataplane is not None else ()
+        return self._taken_blocks
+
     def _known_capabilities(self) -> Capabilities:
         if self._capabilities is None:
             self._capabilities = self._dataplane.capabilities() if self._dataplane is not None else EVERYTHING
         return self._capabilities
+
+
+def _is_chosen_block(event: Event) -> bool:
+    """Whether a block was chosen that a host of its own may be using already."""
+    return isinstance(event, PoolAllocated) and event.predefined and event.space != GLOBAL_DEFAULT
 
 
 def clock_steps(last_at: int, events: Sequence[Event]) -> list[ClockStepped]:

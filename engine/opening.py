@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ..dataplanes.contract import Claim, Dataplane, Instance
 from ..dataplanes.subscriber import Subscriber
-from ..domain.commands import Command, LoseSandbox, RecordBoot, RegisterHost
+from ..domain.commands import Command, Expire, LoseSandbox, RecordBoot, RegisterHost
 from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
 from ..domain.events import DriftDetected, HostBooted, HostRegistered
 from ..domain.objects import PortForward
@@ -26,6 +26,7 @@ from ..projections.views import Views
 from .deciding import Decider, Directories
 from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
+from .making_way import evidence
 from .requests import Author
 from .results import Recovery, Result, recovery_of
 from .surroundings import RUN_DIRECTORY, here
@@ -182,6 +183,7 @@ def _make_good(machine: Machine, author: Author, *, has_moved: bool = False) -> 
     if boot and known != boot:
         losses = lost_sandboxes(machine, "the host has booted anew", has_booted=True) if known else []
         _check(machine.commit([RecordBoot(boot), *losses], author))
+    _check(machine.commit([Expire()], author))
     if machine.subscriber is None or dataplane is None:
         return None
     since = machine.subscriber.applied
@@ -235,10 +237,9 @@ def lost_sandboxes(machine: Machine, why: str, *, has_booted: bool = False) -> l
             if has_booted:
                 commands.append(LoseSandbox(SandboxId(sandbox), f"its namespace is gone: {why}"))
             continue
-        found = machine.dataplane.identify(event.path)
-        if found != event.identity:
-            what = "is gone" if found is None else "has been replaced by another"
-            commands.append(LoseSandbox(SandboxId(sandbox), f"namespace {event.path} {what}: {why}"))
+        lost = evidence(machine.dataplane, record)
+        if lost:
+            commands.append(LoseSandbox(SandboxId(sandbox), f"{lost}: {why}"))
     return commands
 
 

@@ -34,6 +34,8 @@ class Endpoints:
         self.by_network: dict[NetworkId, dict[EndpointId, Position]] = {}
         self.by_mac: dict[tuple[NetworkId, bytes], EndpointId] = {}
         self.aliases: dict[EndpointId, dict[str, Position]] = {}
+        self.gone: dict[EndpointId, Recorded[EndpointLeft]] = {}
+        """Those whose sandbox was lost with its namespace, and which have joined none since."""
         self.handlers: Handlers = {
             NetworkCreated: self._network_created,
             NetworkDeleted: self._network_deleted,
@@ -41,13 +43,16 @@ class Endpoints:
             EndpointDeleted: self._deleted,
             EndpointJoined: self._joined,
             EndpointLeft: self._left,
-            EndpointAbandoned: self._left,
+            EndpointAbandoned: self._abandoned,
             AliasAdded: self._alias_added,
             AliasRemoved: self._alias_removed,
         }
 
     def tables(self) -> dict[str, Mapping[Any, object]]:
-        """Name everything that this view holds, for its digest."""
+        """Name everything that this view holds, for its digest.
+
+        But for `gone`: events that older versions wrote fill it, and their logs' digests are to stay as they are.
+        """
         return {
             "endpoints": self.endpoints,
             "joined": self.joined,
@@ -76,11 +81,18 @@ class Endpoints:
         drop(self.by_network[event.network], event.endpoint)
         self._journal.discard(self.by_mac, (event.network, event.mac))
         self._journal.discard(self.aliases, event.endpoint)
+        self._journal.discard(self.gone, event.endpoint)
 
     def _joined(self, position: Position, event: EndpointJoined) -> None:
         self._journal.put(self.joined, event.endpoint, Recorded(position, event))
+        self._journal.discard(self.gone, event.endpoint)
 
-    def _left(self, _: Position, event: EndpointLeft | EndpointAbandoned) -> None:
+    def _left(self, position: Position, event: EndpointLeft) -> None:
+        self._journal.drop(self.joined, event.endpoint)
+        if event.cause:
+            self._journal.put(self.gone, event.endpoint, Recorded(position, event))
+
+    def _abandoned(self, _: Position, event: EndpointAbandoned) -> None:
         self._journal.drop(self.joined, event.endpoint)
 
     def _alias_added(self, position: Position, event: AliasAdded) -> None:

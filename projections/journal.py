@@ -29,6 +29,13 @@ class Projection(Protocol):
         """Name everything that this view holds, for its digest."""
 
 
+def with_those_that_hold(
+    tables: dict[str, Mapping[Any, object]], newer: Mapping[str, Mapping[Any, object]]
+) -> dict[str, Mapping[Any, object]]:
+    """Add tables that older versions did not have, those that hold anything: so an older log's digests stay."""
+    return tables | {name: table for name, table in newer.items() if table}
+
+
 _ABSENT: Final = object()
 _TAKEN: Final = object()
 _GIVEN: Final = object()

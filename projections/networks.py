@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..domain.events import (
+    ConfigurationChanged,
     HostBooted,
     HostRegistered,
     NetworkCreated,
@@ -16,7 +17,7 @@ from ..domain.events import (
     Recorded,
 )
 from ..domain.values import HostId, NetworkId, Position
-from .journal import Handlers, Journal
+from .journal import Handlers, Journal, with_those_that_hold
 
 
 class Networks:
@@ -27,16 +28,23 @@ class Networks:
         self.hosts: dict[HostId, Recorded[HostRegistered]] = {}
         self.boots: dict[HostId, str] = {}
         self.networks: dict[NetworkId, Recorded[NetworkCreated]] = {}
+        self.configurations: dict[HostId, Recorded[ConfigurationChanged]] = {}
         self.handlers: Handlers = {
             HostRegistered: self._host_registered,
             HostBooted: self._host_booted,
             NetworkCreated: self._created,
             NetworkDeleted: self._deleted,
+            ConfigurationChanged: self._configured,
         }
 
     def tables(self) -> dict[str, Mapping[Any, object]]:
         """Name everything that this view holds, for its digest."""
-        return {"hosts": self.hosts, "boots": self.boots, "networks": self.networks}
+        tables: dict[str, Mapping[Any, object]] = {
+            "hosts": self.hosts,
+            "boots": self.boots,
+            "networks": self.networks,
+        }
+        return with_those_that_hold(tables, {"configurations": self.configurations})
 
     def _host_registered(self, position: Position, event: HostRegistered) -> None:
         self._journal.put(self.hosts, event.host, Recorded(position, event))
@@ -50,3 +58,6 @@ class Networks:
 
     def _deleted(self, _: Position, event: NetworkDeleted) -> None:
         self._journal.drop(self.networks, event.network)
+
+    def _configured(self, position: Position, event: ConfigurationChanged) -> None:
+        self._journal.put(self.configurations, event.host, Recorded(position, event))

@@ -14,8 +14,12 @@ import msgspec
 
 from ..domain.events import (
     AddressAllocated,
+    AddressReleased,
+    AddressReservationMade,
+    ConfigurationChanged,
     EndpointCreated,
     EndpointJoined,
+    EndpointLeft,
     Entity,
     Event,
     HostRegistered,
@@ -175,13 +179,56 @@ class Views:
         """List the pools taken from an address space."""
         return [self.ipam.pools[pool] for pool in self.ipam.by_space.get((scope, space), _NONE)]
 
+    def pool(self, pool: PoolId) -> Recorded[PoolAllocated] | None:
+        """Find a pool, as it was taken."""
+        return self.ipam.pools.get(pool)
+
+    def pool_user(self, pool: PoolId) -> NetworkId | None:
+        """Find the network that uses a pool, which it may have claimed."""
+        claim = self.ipam.claims.get(pool)
+        return claim.event.network if claim is not None else self.ipam.pools[pool].event.network or None
+
+    def holders_in(self, pool: PoolId) -> Iterable[Recorded[AddressAllocated]]:
+        """List who holds which address of a pool, ascending."""
+        return self.ipam.holders_in(pool)
+
+    def reservation(self, pool: PoolId, address: bytes) -> Recorded[AddressReservationMade] | None:
+        """Find for which name an address is kept."""
+        reserved = self.ipam.reservations.get(pool)
+        return reserved.get(address) if reserved is not None else None
+
+    def reservation_for(self, pool: PoolId, name: str) -> Recorded[AddressReservationMade] | None:
+        """Find which address of a pool is kept for a name."""
+        address = self.ipam.reserved_names.get((pool, name))
+        return self.reservation(pool, address) if address is not None else None
+
+    def reservations_in(self, pool: PoolId) -> Iterable[Recorded[AddressReservationMade]]:
+        """List the addresses of a pool that are kept for names, the oldest reservation first."""
+        return tuple(self.ipam.reservations.get(pool, {}).values())
+
+    def reservations(self) -> Iterable[Recorded[AddressReservationMade]]:
+        """List every address that is kept for a name."""
+        return [made for reserved in self.ipam.reservations.values() for made in reserved.values()]
+
+    def resting(self, pool: PoolId) -> Mapping[bytes, Recorded[AddressReleased]]:
+        """List the addresses of a pool that may still be at rest, the one that was released first before the others."""
+        return self.ipam.resting.get(pool, {})
+
+    def gone(self) -> Mapping[EndpointId, Recorded[EndpointLeft]]:
+        """List the endpoints whose sandbox was lost with its namespace, and which have joined none since."""
+        return self.endpoints.gone
+
+    def configuration(self, host: HostId) -> Recorded[ConfigurationChanged] | None:
+        """Find a host's settings, where they were ever changed."""
+        return self.networks.configurations.get(host)
+
     def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
         """Find who holds an address."""
         return self.ipam.holders.get((pool, address))
 
-    def free_ordinal(self, pool: PoolId, low: int, high: int) -> int | None:
-        """Choose, by the pool's policy, a free address from `low` to `high`; None when all are held."""
-        return self.ipam.free_ordinal(pool, low, high)
+    def free_ordinal(self, pool: PoolId, low: int, high: int, now: int) -> int | None:
+        """Choose, by the pool's policy, an ordinal from `low` to `high` that is free `now`: not kept, not at rest."""
+        return self.ipam.free_ordinal(pool, low, high, now)
 
     def networks_on(self, host: HostId) -> Iterable[Recorded[NetworkCreated]]:
         """List the networks of a host."""

@@ -11,35 +11,51 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+from msgspec import structs
+
 from ..dataplanes.simulated import SimulatedDataplane, SimulatedKernel, StepFaults
 from ..dataplanes.simulated.dataplane import CARD
 from ..domain.commands import (
     AddAlias,
     Command,
+    Configure,
     CreateEndpoint,
     CreateNetwork,
     CreateSandbox,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    EndReservation,
+    Expire,
     JoinEndpoint,
     LeaveEndpoint,
     LoseSandbox,
     PoolRequest,
+    ReleaseAddress,
+    ReleasePool,
     RemoveAlias,
     RenameSandbox,
+    RequestAddress,
+    RequestPool,
+    ReserveAddress,
     SetSandboxKey,
 )
 from ..domain.drivers.attachment import ANNOUNCEMENTS
 from ..domain.endpoint_options import INTERFACE, SYSCTLS
 from ..domain.errors import Refusal
-from ..domain.events import OptionValue, StaticRoute
+from ..domain.events import UNCLAIMED, OptionValue, StaticRoute
 from ..domain.facts import NamespaceIdentity
+from ..domain.ipam.options import MAC as MAC_POLICY
+from ..domain.ipam.options import SERIAL
+from ..domain.ipam.pools import NULL_IPAM
 from ..domain.values import (
     AllocationPolicy,
     EndpointId,
+    MacPolicy,
     NetworkId,
+    PoolId,
     PortRequest,
+    PredefinedPool,
     SandboxKind,
     Subnet,
     parse_address,
@@ -74,6 +90,18 @@ ENDPOINT_OPTIONS: tuple[Mapping[str, OptionValue], ...] = (
     {SYSCTLS: "net.ipv6.conf.IFNAME.disable_ipv6=1"},
     {ANNOUNCEMENTS: 0},
 )
+LEASES = ("lease1", "lease2", "lease3")
+IPAM_OPTIONS: tuple[dict[str, OptionValue], ...] = (
+    {SERIAL: "true"},
+    {SERIAL: False},
+    {MAC_POLICY: MacPolicy.IPV4},
+    {MAC_POLICY: MacPolicy.IPV4, SERIAL: True},
+)
+OVERLAPPING = (
+    PredefinedPool(parse_subnet("10.64.0.0/16"), 28),
+    PredefinedPool(parse_subnet("10.64.0.0/10"), 26),
+    PredefinedPool(parse_subnet("fd40::/48"), 64),
+)
 
 KINDS = (
     *("create endpoint",) * 3,
@@ -81,8 +109,15 @@ KINDS = (
     *("leave",) * 3,
     *("create network", "create sandbox", "add alias", "remove alias", "set key", "rename"),
     *("delete endpoint", "delete sandbox", "delete network", "lose sandbox"),
+    *("addresses",) * 2,
 )
 """What there is to ask for, the more common more than once."""
+
+ADDRESS_KINDS = (
+    *("request pool", "release pool", "request address", "release address"),
+    *("reserve address", "end reservation", "expire", "configure"),
+)
+"""What `addresses` is one of."""
 
 GROUND = (*("create network",) * 2, *("create sandbox",) * 2, *("create endpoint",) * 3, *("join",) * 2)
 """What a history may begin with, so that there is something to work with."""
@@ -173,13 +208,20 @@ class Author:
         """Ask for the end of everything in the universe, and of the gateway bridge; host and null networks last."""
         universe, views, ids = self.universe, self.views, (identifier, _other_identifier)
         mine = [make(name) for name in universe.networks for make in ids]
-        networks = views.networks.networks
+        networks, ipam = views.networks.networks, views.ipam
         single = [key for key, record in networks.items() if record.event.driver in SINGLE]
         others = [key for key in networks if key not in mine and key not in single]
+        requested = [
+            (pool, address)
+            for (pool, address), holder in ipam.holders.items()
+            if ipam.pools[pool].event.lease and (holder.event.owner[0] == UNCLAIMED or holder.event.lease)
+        ]
         return [
             *(DeleteSandbox(make(name), force=True) for name in universe.sandboxes for make in ids),
             *(DeleteEndpoint(endpoint) for network in single for endpoint in views.endpoints_of(network)),
             *(DeleteNetwork(network, force=True) for network in (*mine, *others)),
+            *(ReleaseAddress(pool, address) for pool, address in requested),
+            *(ReleasePool(pool) for pool, record in ipam.pools.items() if record.event.lease),
         ]
 
     # --- one kind each
@@ -213,6 +255,15 @@ class Author:
                 self._known(self.universe.sandboxes, self.views.sandboxes.sandboxes),
                 self.choice.pick((*self.universe.sandboxes, "another")),
             ),
+            "addresses": lambda: self._write(self.choice.pick(ADDRESS_KINDS)),
+            "request pool": self._request_pool,
+            "release pool": self._release_pool,
+            "request address": self._request_address,
+            "release address": self._release_address,
+            "reserve address": self._reserve_address,
+            "end reservation": self._end_reservation,
+            "expire": lambda: Expire(self.choice.pick((None, 0, 0))),
+            "configure": self._configure,
             "blunder": self.blunder,
         }
         return writers[kind]()
@@ -226,7 +277,12 @@ class Author:
         pools = self._pools(self.universe.networks.index(name))
         options = self.options() if driver == "bridge" else self._options_of(driver)
         internal = "isolated" in options.values() or not self.choice.chance(75)
-        return CreateNetwork(self._identity(name), name, driver, pools, internal, options)
+        made = CreateNetwork(self._identity(name), name, driver, pools, internal, options)
+        if self.choice.chance(80):
+            return made
+        if self.choice.chance(70):
+            return structs.replace(made, ipam_options=self.choice.pick(IPAM_OPTIONS))
+        return structs.replace(made, pools=(), ipam_driver=NULL_IPAM)
 
     def _options_of(self, driver: str) -> dict[str, OptionValue]:
         """Write options of another driver than the bridge driver."""
@@ -264,7 +320,13 @@ class Author:
         is_internal = False
         if record is not None:
             is_internal = record.event.internal
-            fitting += [(pool.subnet.at(ordinal),) for pool in record.event.pools for ordinal in (2, 3, 1, 0)]
+            fitting += [
+                (pool.subnet.at(ordinal),)
+                for pool in record.event.pools
+                for ordinal in (2, 3, 1, 0)
+                if ordinal < 1 << pool.subnet.host_bits
+            ]
+            is_internal = is_internal or not record.event.pools
         wanted = choice.pick(fitting if choice.chance(USUALLY) else [(parse_address("10.9.0.1"),)])
         ports = () if is_internal and choice.chance(USUALLY) else self.ports()
         others = () if choice.chance(50) else (self._alias(),)
@@ -297,7 +359,67 @@ class Author:
         others = {there.event.sandbox for there in known if there.event.kind is not SandboxKind.MANAGED}
         return LoseSandbox(self._known(self.universe.sandboxes, others), "gone")
 
+    def _request_pool(self) -> RequestPool:
+        requests = self._pools(self.choice.pick(range(len(self.universe.networks))))
+        request = structs.replace(requests[0], gateway=None, auxiliary={})
+        return RequestPool(request, identifier(self.choice.pick(LEASES)))
+
+    def _release_pool(self) -> ReleasePool:
+        return ReleasePool(self._pool(waiting=True), self._lease())
+
+    def _request_address(self) -> RequestAddress:
+        pool = self._pool(waiting=self.choice.chance(USUALLY))
+        record = self.views.pool(pool)
+        wanted = b""
+        if record is not None and not self.choice.chance(60):
+            ordinals = [number for number in (2, 1, 3, 0) if number < 1 << record.event.subnet.host_bits]
+            wanted = record.event.subnet.at(self.choice.pick(ordinals))
+        return RequestAddress(pool, identifier(self.choice.pick(LEASES)), wanted)
+
+    def _release_address(self) -> ReleaseAddress:
+        ipam = self.views.ipam
+        mine = [key for key, holder in ipam.holders.items() if holder.event.owner[0] == UNCLAIMED]
+        if not mine or not self.choice.chance(USUALLY):
+            pool = self._pool(waiting=False)
+            record = self.views.pool(pool)
+            return ReleaseAddress(pool, record.event.subnet.at(1) if record is not None else parse_address("10.0.0.1"))
+        pool, address = self.choice.pick(mine)
+        return ReleaseAddress(pool, address, self._lease())
+
+    def _reserve_address(self) -> ReserveAddress:
+        network = NetworkId(self._known(self.universe.networks, self.views.networks.networks))
+        record = self.views.network(network)
+        pools = record.event.pools if record is not None else ()
+        fitting = [
+            pool.subnet.at(number) for pool in pools for number in (2, 3, 1) if number < 1 << pool.subnet.host_bits
+        ]
+        address = self.choice.pick(fitting) if fitting and self.choice.chance(USUALLY) else parse_address("10.9.0.1")
+        return ReserveAddress(network, self.choice.pick(self.universe.endpoints[:2]), address)
+
+    def _end_reservation(self) -> EndReservation:
+        kept = [made.event for made in self.views.reservations()]
+        if kept and self.choice.chance(USUALLY):
+            made = self.choice.pick(kept)
+            return EndReservation(made.network, made.address)
+        return EndReservation(
+            self._known(self.universe.networks, self.views.networks.networks), parse_address("10.9.0.1")
+        )
+
+    def _configure(self) -> Configure:
+        pools = self.choice.pick(((), (PredefinedPool(parse_subnet("10.128.0.0/9"), 24),), tuple(OVERLAPPING)))
+        return Configure(pools, self.choice.pick((0, 0, 3600)))
+
     # --- parts
+
+    def _pool(self, *, waiting: bool) -> PoolId:
+        """Choose a pool, one that waits to be claimed where that is wanted."""
+        there = self.views.ipam.pools
+        fitting = [pool for pool, record in there.items() if bool(record.event.lease) == waiting] or list(there)
+        return self.choice.pick(fitting) if fitting else PoolId("nowhere")
+
+    def _lease(self) -> str:
+        """Say who gives something back: mostly nobody does."""
+        return "" if self.choice.chance(70) else identifier(self.choice.pick(LEASES))
 
     def options(self) -> dict[str, OptionValue]:
         """Write some of the bridge driver's options."""
@@ -337,8 +459,23 @@ class Author:
             text = pick(blocks[family])
             block = parse_subnet(text) if text is not None else None
             gateway = _second(block) if block is not None and not chance(80) else None
-            requests.append(PoolRequest(family, block, gateway, pick(tuple(AllocationPolicy))))
+            request = PoolRequest(family, block, gateway, pick(tuple(AllocationPolicy)))
+            requests.append(request if chance(60) else self._with_details(request))
         return tuple(requests)
+
+    def _with_details(self, request: PoolRequest) -> PoolRequest:
+        """Ask for a size, a range, auxiliary addresses, a rest or a grace period."""
+        pick, block = self.choice.pick, request.subnet
+        request = structs.replace(request, rest_seconds=pick((0, 0, 5, 3600)), grace_seconds=pick((3600, 0, 5)))
+        if block is None:
+            return structs.replace(request, size=pick((0, 24, 29) if request.family == 4 else (0, 64, 120)))
+        if block.host_bits <= 2:
+            return request
+        half = Subnet(block.at(1 << block.host_bits - 1), block.prefix + 1)
+        taken = {"printer": block.at(3)} if self.choice.chance(60) else {"one": block.at(1), "three": block.at(3)}
+        return structs.replace(
+            request, sub_pool=pick((None, half, half)), auxiliary=pick(({}, taken)) if block.host_bits > 2 else {}
+        )
 
     def _identity(self, name: str) -> Any:  # noqa: ANN401  # ids of every kind are 64 hex digits
         """Give the id that goes with a name; seldom another one."""

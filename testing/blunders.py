@@ -10,14 +10,22 @@ from collections.abc import Callable
 from ..domain.commands import (
     AddAlias,
     Command,
+    Configure,
     CreateEndpoint,
     CreateNetwork,
     CreateSandbox,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    EndReservation,
+    Expire,
     JoinEndpoint,
     PoolRequest,
+    ReleaseAddress,
+    ReleasePool,
+    RequestAddress,
+    RequestPool,
+    ReserveAddress,
     SetSandboxKey,
 )
 from ..domain.endpoint_options import SYSCTLS
@@ -26,7 +34,9 @@ from ..domain.resolution import EXTRA_HOSTS_LIMIT, SERVERS_LIMIT, Resolution, Re
 from ..domain.values import (
     EndpointId,
     NetworkId,
+    PoolId,
     PortRequest,
+    PredefinedPool,
     SandboxId,
     SandboxKind,
     Subnet,
@@ -51,7 +61,19 @@ def network(*pools: PoolRequest, **others: object) -> Callable[[str, str], Comma
     assert isinstance(options, dict), "options are a dict"
     assert isinstance(labels, dict), "labels are a dict"
     identity = NetworkId(str(others.pop("network", identifier(NEW))))
-    made = CreateNetwork(identity, name, driver, pools or (PoolRequest(4),), options=options, labels=labels)
+    ipam_driver = str(others.pop("ipam_driver", "default"))
+    ipam_options = others.pop("ipam_options", {})
+    assert isinstance(ipam_options, dict), "options are a dict"
+    made = CreateNetwork(
+        identity,
+        name,
+        driver,
+        pools or (PoolRequest(4),),
+        options=options,
+        labels=labels,
+        ipam_driver=ipam_driver,
+        ipam_options=ipam_options,
+    )
     return lambda _network, _endpoint: made if others.get("pools", True) else _without_pools(made)
 
 
@@ -146,6 +168,43 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     network(driver="ipvlan", options={"ipvlan_mode": "bridge"}),
     network(driver="ipvlan", options={"ipvlan_flag": "passthru"}),
     network(_subnet("10.77.0.0/24"), driver="null"),
+    # address management
+    network(PoolRequest(4, space="a b")),
+    network(PoolRequest(4, size=33)),
+    network(PoolRequest(4, size=8)),
+    network(PoolRequest(4, size=32)),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), size=24)),
+    network(PoolRequest(4, sub_pool=parse_subnet("10.77.0.0/25"))),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), sub_pool=parse_subnet("10.78.0.0/25"))),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), rest_seconds=-1)),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), auxiliary={"a b": ANYWHERE})),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), auxiliary={"a": b"123"})),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), auxiliary={"a": parse_address("10.78.0.1")})),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), ANYWHERE, auxiliary={"a": ANYWHERE})),
+    network(PoolRequest(4, parse_subnet("10.77.0.0/24"), auxiliary={f"a{number}": ANYWHERE for number in range(2000)})),
+    network(
+        PoolRequest(
+            4,
+            parse_subnet("10.77.0.0/29"),
+            sub_pool=parse_subnet("10.77.0.2/31"),
+            auxiliary={"a": parse_address("10.77.0.2"), "b": parse_address("10.77.0.3")},
+        )
+    ),
+    network(ipam_driver="null"),
+    network(ipam_driver="token-ring"),
+    network(ipam_options={"com.example.unknown": True}),
+    network(ipam_options={"netledger.ipam.mac": "round"}),
+    lambda _network, _endpoint: RequestPool(PoolRequest(4, gateway=ANYWHERE), identifier(NEW)),
+    lambda _network, _endpoint: RequestPool(PoolRequest(4), "no id"),
+    lambda _network, _endpoint: ReleasePool(PoolId("nowhere")),
+    lambda _network, _endpoint: RequestAddress(PoolId("nowhere"), identifier(NEW)),
+    lambda _network, _endpoint: ReleaseAddress(PoolId("nowhere"), ANYWHERE),
+    lambda network, _endpoint: ReserveAddress(NetworkId(network), NEW, parse_address("192.0.2.1")),
+    lambda network, _endpoint: EndReservation(NetworkId(network), parse_address("192.0.2.1")),
+    lambda _network, _endpoint: Expire(-1),
+    lambda _network, _endpoint: Configure((PredefinedPool(parse_subnet("10.77.0.0/24"), 23),)),
+    lambda _network, _endpoint: Configure((PredefinedPool(parse_subnet("10.77.0.0/24"), 24),) * 300),
+    lambda _network, _endpoint: Configure((), -1),
     # endpoints
     _endpoint("a b"),
     _endpoint(options={SYSCTLS: "net.ipv4.ip_forward=1"}),

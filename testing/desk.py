@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..domain.commands import (
@@ -22,7 +22,8 @@ from ..domain.commands import (
 from ..domain.decision import Context, Decision
 from ..domain.errors import Refusal
 from ..domain.events import Event, Origin, Recorded
-from ..domain.facts import EVERYTHING, Capabilities, HostLink
+from ..domain.facts import EVERYTHING, Capabilities, HostLink, IpamAnswers, TakenBlock
+from ..domain.ipam.pools import NULL_IPAM
 from ..domain.rules import decide
 from ..domain.values import (
     EndpointId,
@@ -41,6 +42,7 @@ RefusalT = TypeVar("RefusalT", bound=Refusal)
 HOST = HostId("host1")
 INSTANCE = "0a1b2c3d"
 ORIGIN = Origin(1_000, "tester", "request/0#0", "", HOST)
+SECOND = 1_000_000_000
 
 
 @functools.cache
@@ -56,8 +58,10 @@ def pool(subnet: str, gateway: str | None = None, **others: Any) -> PoolRequest:
 
 
 def create_network(name: str, *pools: str | PoolRequest, **others: Any) -> CreateNetwork:  # noqa: ANN401 - the command's own fields
-    """Ask for a network; without pools, with a predefined IPv4 one."""
-    asked = tuple(pool(each) if isinstance(each, str) else each for each in pools) or (PoolRequest(4),)
+    """Ask for a network; without pools, with a predefined IPv4 one, unless nobody is to give it addresses."""
+    asked = tuple(pool(each) if isinstance(each, str) else each for each in pools)
+    if not asked and others.get("ipam_driver") != NULL_IPAM:
+        asked = (PoolRequest(4),)
     others.setdefault("network", identifier(name))
     return CreateNetwork(name=name, pools=asked, **others)
 
@@ -88,6 +92,12 @@ class Desk:
     def __init__(self) -> None:
         self.views = Views()
         self.log: list[Recorded[Event]] = []
+        self.now = ORIGIN.at
+        """What time it is, in UTC nanoseconds."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += int(seconds * SECOND)
 
     def decide(
         self,
@@ -96,9 +106,13 @@ class Desk:
         capabilities: Capabilities = EVERYTHING,
         obstacles: Mapping[str, str] | None = None,
         links: Mapping[str, HostLink] | None = None,
+        taken_blocks: Sequence[TakenBlock] = (),
+        ipam: IpamAnswers | None = None,
     ) -> Decision:
         """Decide a command and fold nothing."""
-        return decide(self.views, command, Context(ORIGIN, INSTANCE, capabilities, obstacles or {}, links))
+        origin = ORIGIN._replace(at=self.now)
+        context = Context(origin, INSTANCE, capabilities, obstacles or {}, links, tuple(taken_blocks), ipam)
+        return decide(self.views, command, context)
 
     def do(self, *commands: Command, **facts: Any) -> list[Event]:  # noqa: ANN401 - those of `decide`
         """Decide commands one after the other, and fold their events."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import Capabilities, HostLink, NamespaceIdentity
+from ...domain.facts import Capabilities, HostLink, NamespaceIdentity, TakenBlock
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Counters, Instance, Observation, Outcome, Place, Plan, Watch
@@ -27,6 +27,7 @@ from .netlink import is_passing
 from .observer import observe
 from .pairs import reap
 from .rooms import prepare_room
+from .routes import taken_blocks
 from .run import PERMISSION, Run
 from .statistics import statistics
 from .watcher import Watcher
@@ -86,6 +87,10 @@ class LinuxDataplane:
     def links(self, names: Sequence[str]) -> Mapping[str, HostLink]:
         """Tell which of these interfaces are in the host's namespace, and what they are, whoever made them."""
         return self._ask(lambda kernel: probe.links(kernel, names)) if names else {}
+
+    def taken_blocks(self) -> Sequence[TakenBlock]:
+        """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
+        return self._ask(taken_blocks)
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in."""

@@ -57,7 +57,7 @@ def execute(kernel: Kernel, run: Run) -> bool:
         make_files(run, run.of(File, removing=False))
         ports = _of(run, PortForward, OpenPort, removing=False)
         with _faults(run, ports):
-            hold_ports(run, ports)
+            hold_ports(run, run.of(PortForward, removing=False))
             change_elements(run, run.unblocked(ports))
     finally:
         run.leave_rooms()

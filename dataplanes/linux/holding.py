@@ -10,6 +10,7 @@ import errno
 from collections.abc import Sequence
 
 from ...domain.objects import PortForward
+from ...domain.values import PORT_LIMIT
 from ..contract import Claim
 from .probe import describe_holder
 from .run import Run
@@ -18,9 +19,9 @@ from .run import Run
 def hold_ports(run: Run, numbers: Sequence[int]) -> None:
     """Hold the ports that these steps publish; fail those that cannot be had."""
     for number in numbers:
-        if run.has_ended(number):
-            continue
         claim = _claim(run, number)
+        if run.has_ended(number) or not 0 < claim.host_port <= PORT_LIMIT:
+            continue  # what is no port is refused by who translates it
         error = run.kernel.ports.hold(claim)
         if error is not None:
             said = describe_holder(claim) if error.errno == errno.EADDRINUSE else error.strerror or str(error)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity
+from ...domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity, TakenBlock
 from ...domain.objects import (
     HOST_NAMESPACE,
     Bridge,
@@ -25,13 +25,14 @@ from ...domain.objects import (
     offers,
     stands_on,
 )
-from ...domain.values import SandboxId, SandboxKind
+from ...domain.values import SandboxId, SandboxKind, Subnet
 from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .clock import SimulatedClock
 from .faults import LUCK, Half, Misfortune, StepFaults, askew
 from .kernel import SimulatedKernel
 from .limits import KernelError
 from .model import Device, Ethernet, Loopback
+from .routing import others_routes
 
 CARD = "eth0"
 """The network card that a new simulated host has."""
@@ -75,6 +76,8 @@ class SimulatedDataplane:
         """Namespaces that others made, by path."""
         self.obstacles: dict[Claim, str] = {}
         """Ports that others hold."""
+        self.name_servers: list[bytes] = []
+        """Those in the host's resolv.conf."""
         self.boot = "simulated"
         self.epoch = self.kernel.epoch
         """The kernel's, as long as nobody else has changed it."""
@@ -95,6 +98,16 @@ class SimulatedDataplane:
         """Tell which of these interfaces are in the simulated host's namespace."""
         there = self.kernel.own.devices
         return {name: HostLink(_kind(there[name]), there[name].mark is not None) for name in names if name in there}
+
+    def taken_blocks(self) -> Sequence[TakenBlock]:
+        """List what others' devices and routes lead to, and the name servers that the test set up."""
+        own = self.kernel.own
+        taken = [
+            TakenBlock(route.destination, f"route dev {route.device}")
+            for route in others_routes(own)
+            if route.destination.prefix
+        ]
+        return [*taken, *(TakenBlock(Subnet(server, len(server) * 8), "name server") for server in self.name_servers)]
 
     def boot_id(self) -> str:
         """Name the boot that the simulated host runs in."""

@@ -5,6 +5,7 @@ Keeps: of two equal prefixes the smaller metric wins, then the older one. Knows 
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,6 +74,18 @@ def source_for(namespace: NetworkNamespace, device: str, next_hop: bytes) -> byt
         return best if best is not None else own[0][0]
     others = (there for other in namespace.devices.values() for there, _ in other.addresses)
     return next((there for there in others if len(there) == len(next_hop)), None)
+
+
+def others_routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
+    """List the routes of a namespace that are not ours: neither routes of ours, nor to what is on our devices."""
+    for route in _routes(namespace):
+        if not route.is_ours and namespace.devices[route.device].mark is None:
+            width = len(route.destination.address) * 8
+            host_bits = width - route.destination.prefix
+            first = int.from_bytes(route.destination.address, "big") >> host_bits << host_bits
+            yield dataclasses.replace(
+                route, destination=Subnet(first.to_bytes(width // 8, "big"), route.destination.prefix)
+            )
 
 
 def _routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:

@@ -5,6 +5,7 @@
 
 from .checker import Checker, Violation
 from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
+from .leases import Choices, Claims, Reservations, Settings
 from .live import LIVE, check_everything
 from .logs import CHECKERS, check_log, violations
 from .owners import Gateways, Hosts, Leftovers, Owners, Positions
@@ -14,6 +15,8 @@ __all__ = [
     "LIVE",
     "Addresses",
     "Checker",
+    "Choices",
+    "Claims",
     "Gateways",
     "Hosts",
     "Interfaces",
@@ -24,6 +27,8 @@ __all__ = [
     "Pools",
     "Ports",
     "Positions",
+    "Reservations",
+    "Settings",
     "Violation",
     "check_everything",
     "check_log",

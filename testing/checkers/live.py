@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ...domain.events import AddressAllocated, AddressReleased
 from ...engine.controller import Controller
+from ...projections.occupancy import occupancy
 from ...projections.views import Views
 from ...replay import drift
 from .checker import Violation
@@ -52,6 +54,26 @@ def _undo(controller: Controller) -> str | None:
     return None if views.digest() == before else "what was folded and taken back is still there"
 
 
+def _counts(controller: Controller) -> str | None:
+    """Count each pool as a set of numbers, from the events alone."""
+    held: dict[str, set[bytes]] = {}
+    for record in controller.history():
+        match record.event:
+            case AddressAllocated(pool=pool, address=address):
+                held.setdefault(pool, set()).add(address)
+            case AddressReleased(pool=pool, address=address):
+                held[pool].discard(address)
+    with controller.reading() as views:
+        for counted in (occupancy(views, pool, views.last_at) for pool in views.ipam.pools):
+            in_use = sum(counted.in_use.values())
+            if in_use != len(held.get(counted.pool, ())):
+                return f"pool {counted.subnet}: {in_use} addresses are counted, {len(held[counted.pool])} are held"
+            parts = counted.reserved + in_use + counted.kept + counted.resting + counted.free
+            if parts != counted.size or counted.free < 0:
+                return f"pool {counted.subnet}: {parts} addresses of {counted.size} are accounted for"
+    return None
+
+
 def _kernel(controller: Controller) -> str | None:
     with controller.reading() as views:
         owed = views.faults.owed
@@ -65,5 +87,6 @@ LIVE: tuple[LiveCheck, ...] = (
     LiveCheck("chain", "The log's hash chain verifies.", _chain),
     LiveCheck("fold", "The views are the fold of the log.", _fold),
     LiveCheck("undo", "What is folded speculatively and taken back leaves nothing.", _undo),
+    LiveCheck("counts", "A pool's size is what is reserved, in use, kept, resting and free.", _counts),
     LiveCheck("kernel", "What is observed is what the log calls for, but for what is owed after a fault.", _kernel),
 )

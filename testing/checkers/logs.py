@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ...domain.events import Event, Recorded
 from .checker import Checker, Violation
 from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
+from .leases import Choices, Claims, Reservations, Settings
 from .owners import Gateways, Hosts, Leftovers, Owners, Positions
 
 CHECKERS: tuple[type[Checker], ...] = (
@@ -21,6 +22,10 @@ CHECKERS: tuple[type[Checker], ...] = (
     Owners,
     Leftovers,
     Gateways,
+    Choices,
+    Reservations,
+    Claims,
+    Settings,
 )
 
 

@@ -173,6 +173,12 @@ class Leftovers(Checker):
             if kind == "network":
                 self._drop((kind, identity), ("a pool", event.pool))
 
+    def pool_claimed(self, event: ev.PoolClaimed) -> None:
+        self._add(("network", event.network), ("a pool", event.pool))
+
+    def pool_disclaimed(self, event: ev.PoolDisclaimed) -> None:
+        self._drop(("network", event.network), ("a pool", event.pool))
+
     def address_allocated(self, event: ev.AddressAllocated) -> None:
         self._add(event.owner, ("an address", (event.pool, event.address)))
 

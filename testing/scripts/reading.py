@@ -42,7 +42,7 @@ from ...domain.values import (
     parse_mac,
     parse_port,
 )
-from ...engine.controller import pool_requests
+from ...engine.pool_requests import Wanted, pool_requests
 from ...projections.views import Views
 from ..desk import identifier
 from .grammar import Line
@@ -139,11 +139,13 @@ def _create_network(line: Line, views: Views) -> Iterator[Command]:
     policies = line.all("--allocation") or (AllocationPolicy.NEXT,)
     asked = [
         pool_requests(
-            line.all("--subnet"),
-            line.all("--gateway"),
-            ipv4=not line.has("--no-ipv4"),
-            ipv6=line.has("--ipv6"),
-            allocation=policy,
+            Wanted(
+                line.all("--subnet"),
+                line.all("--gateway"),
+                ipv4=not line.has("--no-ipv4"),
+                ipv6=line.has("--ipv6"),
+                allocation=policy,
+            )
         )
         for policy in policies
     ]

@@ -144,7 +144,7 @@ def test_an_exhausted_subnet_says_which(desk):
         desk.do(create_endpoint("n1", f"e{number}"))
     assert str(desk.refusal(Exhausted, create_endpoint("n1", "e5"))) == (
         "create endpoint 'e5': no free IPv4 address in 10.1.0.0/29; "
-        "delete endpoints of the network, or create a network with a larger subnet"
+        "see `netledger ipam inspect`; delete endpoints of the network, or create one with a larger subnet"
     )
     desk.do(DeleteEndpoint(identifier("n1/e2")), create_endpoint("n1", "e5"))
     assert addresses_of(desk, "n1/e5") == ["10.1.0.4"]

@@ -20,7 +20,7 @@ from netledger.domain.events import (
     device_tag,
 )
 from netledger.domain.facts import Capabilities
-from netledger.domain.ipam.predefined import IPV4_POOLS, host_ula, predefined_blocks
+from netledger.domain.ipam.predefined import DEFAULT_POOLS, host_ula
 from netledger.domain.values import Subnet, parse_address
 from tests.desk import HOST, create_endpoint, create_network, create_sandbox, identifier, join, pool
 
@@ -140,7 +140,7 @@ def test_a_network_that_is_ill_described_is_refused(desk, others, message):
         ((PoolRequest(4, None, b"abc"),), "packed address '616263' has 3 bytes; give 4 or 16"),
         ((PoolRequest(4, None, bytes(16)),), "gateway :: is not an IPv4 address"),
         ((pool("224.0.0.0/3"),), "224.0.0.0/3 holds multicast addresses (224.0.0.0/4); choose another block"),
-        ((pool("fe80::/64"),), "fe80::/64 holds link-local addresses (fe80::/10); choose another block"),
+        ((pool("fe80:0:0:1::/64"),), "fe80:0:0:1::/64 holds link-local addresses (fe80::/10); choose another block"),
         (
             (PoolRequest(4, pool("fd00::/64").subnet),),
             "fd00::/64 is not an IPv4 subnet",
@@ -250,20 +250,21 @@ def test_a_capability_is_asked_for_only_where_it_is_needed(desk):
 
 def test_predefined_blocks_come_in_dockers_order_and_end(desk):
     """Each network without a subnet gets the next free one of moby's pools, until all 31 are taken."""
-    expected = list(predefined_blocks(4, HOST))
+    expected = [f"172.{number}.0.0/16" for number in range(17, 32)]
+    expected += [f"192.168.{number}.0/20" for number in range(0, 256, 16)]
     assert len(expected) == 31
-    assert str(expected[0]) == "172.17.0.0/16"
-    assert str(expected[-1]) == "192.168.240.0/20"
-    assert all(any(block.overlaps(base) for base, _ in IPV4_POOLS) for block in expected)
     for number, block in enumerate(expected):
         created = desk.do(create_network(f"n{number}"))[-1]
-        assert created.pools[0].subnet == block
+        assert str(created.pools[0].subnet) == block
+        assert any(created.pools[0].subnet.overlaps(pool.base) for pool in DEFAULT_POOLS)
+    named = ", ".join(f"{block} network n{number}" for number, block in enumerate(expected[:8]))
     assert str(desk.refusal(Exhausted, create_network("n31"))) == (
-        "create network 'n31': all predefined IPv4 address pools have been fully subnetted (31 blocks are taken); "
-        "name a subnet, or delete a network"
+        "create network 'n31': all predefined IPv4 address pools have been fully subnetted "
+        f"(31 blocks are taken: {named} and 23 more); "
+        "name a subnet, delete a network, or configure other pools with `netledger ipam configure`"
     )
     desk.do(DeleteNetwork(identifier("n7")))
-    assert desk.do(create_network("n31"))[-1].pools[0].subnet == expected[7]
+    assert str(desk.do(create_network("n31"))[-1].pools[0].subnet) == expected[7]
 
 
 def test_a_predefined_block_avoids_what_was_named(desk):

@@ -252,7 +252,7 @@ def test_subnets_and_gateways_are_read_together(controller):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"allocation": "random"}, "allocation 'random': unknown; known: next, lowest"),
+        ({"allocation": "random"}, "allocation 'random': unknown; known: next, lowest, serial, sticky"),
         (
             {"subnets": ["10.1.0.0/24"], "ipv4": False},
             "subnet 10.1.0.0/24: IPv4 is turned off; turn it on, or leave the subnet out",

@@ -1,7 +1,7 @@
 """Record a golden log: every event type as this code writes it, and what the views make of it at each position.
 
 Run it, and name the version, when an event gets a new version: `python tests/golden/make.py 2`. A golden log that was
-released is never made again.
+released is never made again. `2-addresses` records what address management alone knows.
 """
 
 from __future__ import annotations
@@ -18,19 +18,33 @@ from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import (
     AddAlias,
+    Configure,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    EndReservation,
     LeaveEndpoint,
+    ReleaseAddress,
+    ReleasePool,
     RemoveAlias,
     RenameSandbox,
+    RequestAddress,
+    RequestPool,
+    ReserveAddress,
     SetSandboxKey,
 )
 from netledger.domain.endpoint_options import INTERFACE, SYSCTLS
 from netledger.domain.events import Event, Recorded, StaticRoute
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.objects import Bridge, VethPair
-from netledger.domain.values import SandboxKind, parse_address, parse_subnet
+from netledger.domain.values import (
+    AllocationPolicy,
+    PoolId,
+    PredefinedPool,
+    SandboxKind,
+    parse_address,
+    parse_subnet,
+)
 from netledger.projections.desired import lower_everything
 from netledger.projections.views import Views
 from netledger.replay import rebuild, repair
@@ -110,6 +124,52 @@ def record(state: Path) -> None:
         assert controller.recovery is not None
 
 
+def record_addresses(state: Path) -> None:
+    """Let everything happen once that only address management knows."""
+    with start(state, SimulatedKernel(), "boot1", {}) as controller:
+        block = parse_subnet("10.3.0.0/29")
+        pool_id = PoolId(f"{controller.host}/LocalDefault/{block}")
+        sticky = AllocationPolicy.STICKY
+        batches = (
+            [Configure((PredefinedPool(parse_subnet("10.64.0.0/10"), 24),), 60), create_network("a")],
+            [
+                RequestPool(pool(str(block)), identifier("lease")),
+                RequestAddress(pool_id, identifier("one")),
+                RequestAddress(pool_id, identifier("two")),
+            ],
+            [create_network("b", pool(str(block), "10.3.0.1")), create_endpoint("b", "e", addresses=["10.3.0.2"])],
+            [
+                create_network(
+                    "c",
+                    pool(
+                        "10.4.0.0/24",
+                        policy=sticky,
+                        grace_seconds=3600,
+                        rest_seconds=3600,
+                        sub_pool=parse_subnet("10.4.0.128/25"),
+                        auxiliary={"printer": parse_address("10.4.0.7")},
+                    ),
+                    ipam_options={"netledger.ipam.mac": "ipv4"},
+                ),
+                create_network("d", ipam_driver="null"),
+                create_network("e", pool("10.4.0.0/24", space="red")),
+            ],
+            [create_endpoint("c", "e"), create_endpoint("c", "f"), create_endpoint("d", "e")],
+            [DeleteEndpoint(identifier("c/e")), ReserveAddress(identifier("c"), "g", parse_address("10.4.0.9"))],
+            [create_endpoint("c", "e"), create_endpoint("c", "g"), EndReservation(identifier("c"), b"\n\4\0\t")],
+            [DeleteNetwork(identifier("b"), force=True), DeleteEndpoint(identifier("c/f"))],
+            [ReleaseAddress(pool_id, parse_address("10.3.0.1")), ReleaseAddress(pool_id, parse_address("10.3.0.2"))],
+            [ReleasePool(pool_id)],
+        )
+        for number, commands in enumerate(batches):
+            for result in controller.execute(commands, actor="golden", reason="to be kept", request=f"batch{number}"):
+                result.check()
+
+
+RECORDINGS = {"addresses": record_addresses}
+"""By the end of a version's name; `record` for any other."""
+
+
 def start(state: Path, kernel: SimulatedKernel, boot: str, namespaces: dict[str, NamespaceIdentity]) -> Controller:
     """Open the log on a host of that boot."""
     dataplane = SimulatedDataplane(kernel)
@@ -139,7 +199,7 @@ def main(version: str) -> None:
     """Write the log and what becomes of it."""
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
-        record(state)
+        RECORDINGS.get(version.rpartition("-")[2], record)(state)
         destination = FOLDER / f"log{version}.db"
         destination.unlink(missing_ok=True)
         with Controller.open(state, dataplane="none", read_only=True) as controller:

@@ -4,15 +4,20 @@ import pytest
 
 from netledger.domain.commands import (
     AddAlias,
+    Configure,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    Expire,
     LeaveEndpoint,
     LoseSandbox,
     RecordBoot,
     RegisterHost,
     RemoveAlias,
     RenameSandbox,
+    RequestAddress,
+    RequestPool,
+    ReserveAddress,
     SetSandboxKey,
 )
 from netledger.domain.events import (
@@ -26,9 +31,22 @@ from netledger.domain.events import (
     Recorded,
 )
 from netledger.domain.facts import NamespaceIdentity
-from netledger.domain.values import Position, SandboxKind
+from netledger.domain.values import (
+    AllocationPolicy,
+    PoolId,
+    Position,
+    PredefinedPool,
+    SandboxKind,
+    parse_address,
+    parse_subnet,
+)
 from netledger.projections.views import Views
-from tests.desk import HOST, ORIGIN, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+from tests.desk import HOST, ORIGIN, Desk, create_endpoint, create_network, create_sandbox, identifier, join, pool
+
+
+def pool_of(subnet: str) -> PoolId:
+    """Name a pool of the host's own address space."""
+    return PoolId(f"{HOST}/LocalDefault/{subnet}")
 
 
 def everything_that_can_happen() -> list[Recorded[Event]]:
@@ -61,7 +79,23 @@ def everything_that_can_happen() -> list[Recorded[Event]]:
         SetSandboxKey(identifier("d"), "/run/d", NamespaceIdentity("boot2", 8)),
         DeleteNetwork(identifier("r"), force=True),
         DeleteNetwork(identifier("b"), force=True),
+        Configure((PredefinedPool(parse_subnet("10.64.0.0/10"), 24),), 60),
+        RequestPool(pool("10.3.0.0/29"), identifier("lease")),
+        RequestAddress(pool_of("10.3.0.0/29"), identifier("one")),
+        RequestAddress(pool_of("10.3.0.0/29"), identifier("two")),
+        create_network("d", pool("10.3.0.0/29", "10.3.0.1", rest_seconds=5)),
+        create_endpoint("d", "e", addresses=["10.3.0.2"]),
+        DeleteNetwork(identifier("d"), force=True),
+        create_network("c", pool("10.4.0.0/29", policy=AllocationPolicy.STICKY, grace_seconds=9, rest_seconds=5)),
+        create_endpoint("c", "e"),
+        create_endpoint("c", "f"),
+        DeleteEndpoint(identifier("c/e")),
+        ReserveAddress(identifier("c"), "g", parse_address("10.4.0.6")),
+        create_endpoint("c", "e"),
+        DeleteEndpoint(identifier("c/f")),
     )
+    desk.wait(20)
+    desk.do(create_endpoint("c", "h"), Expire(), DeleteNetwork(identifier("c"), force=True))
     for event in (
         ClockStepped(*ORIGIN, back=2),
         DataplaneFaulted(*ORIGIN, owner=("network", "b"), key="bridge/b", verb="remove", number=16, message="busy"),

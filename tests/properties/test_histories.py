@@ -19,7 +19,12 @@ from netledger.testing.author import SINGLE, Author, Seeded, Universe
 from netledger.testing.checkers import check_log
 from netledger.testing.strategies import histories
 
-LASTING = {("networks", "hosts"), ("networks", "boots"), ("ports", "last chosen")}
+LASTING = {
+    ("networks", "hosts"),
+    ("networks", "boots"),
+    ("networks", "configurations"),
+    ("ports", "last chosen"),
+}
 """The tables that keep something when everything is deleted: the host, and where the choice of ports goes on."""
 OF_NETWORKS = {("networks", "networks"), ("names", "networks"), ("endpoints", "by network")}
 """What a host or null network is in, which is never deleted."""

@@ -80,7 +80,7 @@ def test_a_pool_that_is_exhausted(made, cli) -> None:
     made("endpoint create tiny one")
     answer = cli("endpoint create tiny two")
     assert answer.status == 7
-    assert "no free IPv4 address in 10.0.0.0/30; delete endpoints of the network" in answer.err
+    assert "no free IPv4 address in 10.0.0.0/30; see `netledger ipam inspect`" in answer.err
 
 
 def test_a_port_that_is_ours_already_names_its_position(made, cli) -> None:

@@ -23,11 +23,12 @@ from msgspec import structs
 from netledger import Controller
 from netledger.dataplanes.contract import Instance, Observation, Plan, Step, Verb
 from netledger.dataplanes.linux import LinuxDataplane
-from netledger.dataplanes.simulated import SimulatedDataplane
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.dataplanes.simulated.fabric import Fabric
 from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.dataplanes.simulated.packets import Reach, Spot, Verdict
 from netledger.domain.commands import Command, CreateSandbox
+from netledger.domain.facts import Capabilities
 from netledger.domain.objects import KernelObject, Key, Sysctl
 from netledger.domain.values import SandboxId, SandboxKind, Subnet, format_address, parse_address
 from netledger.replay import repair
@@ -64,6 +65,18 @@ VERDICTS = {
 _numbers = itertools.count(1)
 
 
+class Alike(SimulatedDataplane):
+    """A simulated dataplane that can make what the Linux dataplane can."""
+
+    def __init__(self, kernel: SimulatedKernel, real: LinuxDataplane) -> None:
+        super().__init__(kernel)
+        self._real = real
+
+    def capabilities(self) -> Capabilities:
+        """Say what the Linux dataplane says."""
+        return self._real.capabilities()
+
+
 class Twins:
     """A real and a simulated host. `filters_bridged`: whether bridged packets pass the IP layer's hooks."""
 
@@ -91,8 +104,8 @@ class Twins:
         for name in BRIDGED:
             self.kernel.own.sysctls[name] = "1" if filters_bridged else "0"
 
-        simulated = SimulatedDataplane(self.kernel)
         real = LinuxDataplane(Instance(LEDGER[:8]), str(self.paths[HOST]))
+        simulated = Alike(self.kernel, real)
         simulated.boot = real.boot_id()
         self.dataplanes = (real, simulated)
         with mock.patch.object(secrets, "token_hex", lambda size: LEDGER[: size * 2]), self._moment():

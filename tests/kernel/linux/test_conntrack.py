@@ -37,8 +37,9 @@ class Flow:
         stage.make(*stage.forwarding, *network.objects, *self.web.objects, *self.other.objects)
         self.hearers = {
             name: stack.enter_context(self.bound(place))
-            for name, place in (("host", stage.host), ("web", self.web.path), ("other", self.other.path))
+            for name, place in (("web", self.web.path), ("other", self.other.path))
         }
+        self.stack = stack
         self.caller = self.bound(stage.outside)
         stack.enter_context(self.caller)
         self.caller.connect((HOSTS[family], PORT))
@@ -49,6 +50,14 @@ class Flow:
         made = inside(place, lambda: socket.socket(kind, socket.SOCK_DGRAM))
         made.bind(("", PORT))
         return made
+
+    def host_hears(self):
+        """Let a process of the host have the port, which then cannot be published."""
+        self.hearers["host"] = self.stack.enter_context(self.bound(self.stage.host))
+
+    def host_leaves(self):
+        """Let that process end."""
+        self.hearers.pop("host").close()
 
     def ports(self, member):
         """Publish the port for one, in this family."""
@@ -91,7 +100,9 @@ def make_flow(stage):
 def test_a_binding_comes_moves_and_goes(stage, make_flow, family):
     """The same caller, from the same port, is heard by the host, an endpoint, another one, and the host again."""
     flow = make_flow(family)
+    flow.host_hears()
     assert flow.heard_by() == ["host"]
+    flow.host_leaves()
     stage.make(*flow.ports(flow.web))
     assert flow.heard_by() == ["web"]
     moved = zip(flow.ports(flow.web), flow.ports(flow.other), strict=True)
@@ -99,6 +110,7 @@ def test_a_binding_comes_moves_and_goes(stage, make_flow, family):
     assert {outcome.status for outcome in stage.dataplane.apply(plan)} == {Status.MADE}
     assert flow.heard_by() == ["other"]
     stage.remove(*flow.ports(flow.other))
+    flow.host_hears()
     assert flow.heard_by() == ["host"]
 
 

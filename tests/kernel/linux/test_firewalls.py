@@ -390,7 +390,7 @@ def test_what_somebody_alters(world, command):
     with inside(world.web.path, socket.socket) as listener, inside(stage.outside, socket.socket) as caller:
         listener.bind(("", 80))
         listener.listen()
-        caller.settimeout(1)
+        caller.settimeout(5)
         caller.connect((HOST4, 8080))
         served, _ = listener.accept()
         with served:
