@@ -111,7 +111,9 @@ class Journey:
         route = table.route(target.address) if target is not None else None
         if inside.firewall is None or route is None:
             return False
-        return route.device in inside.firewall.loopback[family_of(packet.destination)]
+        family = family_of(packet.destination)
+        is_routed = family != 4 or inside.devices[route.device].routes_loopback
+        return is_routed and route.device in inside.firewall.loopback[family]
 
     def _receive(self, device: Device, packet: Packet, port: Device | None = None) -> End:
         """Let a packet come in at an interface; `port`: of a bridge, the one that it came in at."""

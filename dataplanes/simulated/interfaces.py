@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from ...domain import objects
-from ...domain.objects import HOST_NAMESPACE, Bridge, StandIn, VethPair, VlanLink
+from ...domain.objects import HOST_NAMESPACE, Bridge, LoopbackAccess, StandIn, VethPair, VlanLink
 from ...domain.values import NetworkId, SandboxId
 from .limits import KernelError, check_name, check_parent, check_port, check_room, checked_mtu
 from .model import BridgeDevice, Device, Dummy, Ipvlan, Macvlan, NetworkNamespace, Numbers, Veth, Vlan
@@ -85,6 +85,11 @@ class Interfaces:
         end.mark = other.mark = wanted.endpoint
         end.is_up, other.is_up, end.is_isolated, other.mac = True, wanted.up, wanted.isolated, wanted.mac
         return True
+
+    def route_loopback(self, access: LoopbackAccess, *, is_wanted: bool) -> None:
+        """Let the host's IPv4 loopback addresses be routed on a bridge, or no more; IPv6 has nothing like it."""
+        if access.family == 4 and (is_wanted or access.bridge in self._own.devices):
+            self._parent(access.bridge).routes_loopback = is_wanted
 
     # --- anybody's
 

@@ -120,6 +120,8 @@ class SimulatedKernel:
                 self._furnish(wanted)
             case Masquerade() | ForwardPolicy() | LoopbackAccess() | PortForward() | OpenPort():
                 elements.add(self._table(), wanted)
+                if isinstance(wanted, LoopbackAccess):
+                    self._interfaces.route_loopback(wanted, is_wanted=True)
         self.epoch += 1
 
     def replace(self, wanted: KernelObject) -> None:
@@ -156,6 +158,8 @@ class SimulatedKernel:
                 self._strip(there)
             case Masquerade() | ForwardPolicy() | LoopbackAccess() | PortForward() | OpenPort():
                 elements.drop(self._table(), there)
+                if isinstance(there, LoopbackAccess):
+                    self._interfaces.route_loopback(there, is_wanted=False)
         self.epoch += 1
 
     def enter(self, sandbox: SandboxId, path: str, identity: NamespaceIdentity) -> None:

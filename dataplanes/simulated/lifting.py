@@ -47,7 +47,7 @@ def lift(namespaces: Mapping[SandboxId, NetworkNamespace]) -> Iterator[KernelObj
             yield Namespace(sandbox, namespace.path)
         yield from (Sysctl(sandbox, name, value) for name, value in _asked_sysctls(namespace))
         if namespace.firewall is not None:
-            yield from lift_firewall(namespace.firewall)
+            yield from _lift_firewall(namespace, namespace.firewall)
         for device in namespace.devices.values():
             yield from _lift_device(device)
         ours = (route for route in namespace.routes if route.is_ours)
@@ -69,7 +69,7 @@ def find(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: KernelObject)
             namespace = namespaces.get(wanted.sandbox)
             return None if namespace is None else _find_inside(namespace, wanted)
         case _:
-            return None if host.firewall is None else _find_element(host.firewall, wanted)
+            return None if host.firewall is None else _find_element(host, host.firewall, wanted)
 
 
 def lift_bridge(bridge: BridgeDevice) -> Bridge:
@@ -97,13 +97,13 @@ def lift_pair(end: Veth) -> VethPair:
     )
 
 
-def lift_firewall(state: FirewallState) -> Iterator[KernelObject]:
+def _lift_firewall(host: NetworkNamespace, state: FirewallState) -> Iterator[KernelObject]:
     """Yield the table and what is in it."""
     yield Firewall()
     for family, bridges in state.masquerade.items():
         yield from (Masquerade(bridge, family, source) for bridge, source in bridges.items())
     for family, names in state.loopback.items():
-        yield from (LoopbackAccess(name, family) for name in names)
+        yield from (LoopbackAccess(name, family) for name in names if _routes_loopback(host, name, family))
     yield from (OpenPort(*place) for place in state.open)
     yield from (_policy(state, bridge) for bridge in state.bridges)
     for (protocol, host_address, host_port), (address, port) in state.ports.items():
@@ -121,7 +121,13 @@ def _policy(state: FirewallState, bridge: str) -> ForwardPolicy:
     )
 
 
-def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | None:
+def _routes_loopback(host: NetworkNamespace, bridge: str, family: int) -> bool:
+    """Whether loopback access is whole: for IPv4 the bridge has its part of it, which goes with the bridge."""
+    device = host.devices.get(bridge)
+    return family != 4 or (device is not None and device.routes_loopback)
+
+
+def _find_element(host: NetworkNamespace, state: FirewallState, wanted: KernelObject) -> KernelObject | None:
     match wanted:
         case Firewall():
             return wanted
@@ -129,7 +135,8 @@ def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | 
             source = state.masquerade[wanted.family].get(wanted.bridge)
             return None if source is None else Masquerade(wanted.bridge, wanted.family, source)
         case LoopbackAccess():
-            return wanted if wanted.bridge in state.loopback[wanted.family] else None
+            is_whole = _routes_loopback(host, wanted.bridge, wanted.family)
+            return wanted if wanted.bridge in state.loopback[wanted.family] and is_whole else None
         case OpenPort():
             return wanted if (wanted.protocol, wanted.address, wanted.port) in state.open else None
         case ForwardPolicy():

@@ -59,6 +59,8 @@ class Device:
     """What it is, in words, for whoever is refused because of it."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """The settings of this interface that are ours."""
+    routes_loopback: bool = False
+    """Whether the host's IPv4 loopback addresses are routed on it (route_localnet): a part of loopback access."""
     announced: tuple[int, int] | None = None
     """How often, and how many milliseconds apart, its addresses were announced."""
 

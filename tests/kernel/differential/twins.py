@@ -191,6 +191,7 @@ class Twins:
         addresses = {text: None for place in (HOST, OUTSIDE) for text in ADDRESSES[place][:2]}
         services = {(ICMP, 0): None, (TCP, LISTENED): None, (UDP, LISTENED): None, (TCP, UNPUBLISHED): None}
         published: dict[tuple[str, int, int], None] = {}
+        loopback: dict[tuple[str, int, int], None] = {}
         with self.real.reading() as views:
             for network in views.networks.networks.values():
                 addresses |= {format_address(pool.gateway): None for pool in network.event.pools}
@@ -198,6 +199,7 @@ class Twins:
                 addresses |= {format_address(held.address): None for held in endpoint.event.addresses}
             for ports in views.ports.by_endpoint.values():
                 for protocol, host_address, host_port in ports:
+                    loopback[("127.0.0.1" if len(host_address) == 4 else "::1", protocol, host_port)] = None
                     at = ADDRESSES[HOST][len(host_address) > 4]
                     published[(at, protocol, host_port)] = None
                     for pool in (pool for network in views.networks.networks.values() for pool in network.event.pools):
@@ -207,7 +209,8 @@ class Twins:
         large = [(text, UDP, LISTENED, LARGE) for text in addresses] + [
             (*each, LARGE) for each in published if each[1] == UDP
         ]
-        return [Question(place, *each) for place in self.places for each in (*what, *published, *large)]
+        asked = [Question(place, *each) for place in self.places for each in (*what, *published, *large)]
+        return asked + [Question(HOST, *each) for each in loopback]
 
     def compare_packets(self, questions: Sequence[Question]) -> Counter[tuple[str, str]]:
         """Ask both the same; return how often something was asked and answered in a way: `tcp over IPv6`, `refused`."""
