@@ -320,7 +320,7 @@ class Journey:
         return route is not None and route.device == device.name and _sees_bridged(device.namespace, packet)
 
     def _bridge_on(self, device: Device, port: Device, packet: Packet, connection: Connection | None) -> End:
-        """Bridge such a packet on: never back to its own port, nor between isolated ones, and with its own source."""
+        """Bridge such a packet on: not between isolated ports, and back to its own port only in hairpin mode."""
         inside = device.namespace
         assert isinstance(device, BridgeDevice), "a bridge has ports"
         assert inside.firewall is not None, "something translated the packet"
@@ -337,6 +337,9 @@ class Journey:
         if arrival is None:
             words = f"{device.name} sends nothing from {port.name} to itself or between isolated ports"
             return self._end(Verdict.DROPPED, inside, packet, words, key_of(port))
+        route = self.machines.table(inside).route(packet.destination)
+        assert route is not None, "it leads back to the bridge"
+        packet = self._masquerade(inside, packet, connection, device, device, route)
         self._confirm(inside, connection)
         return self._arrive(arrival, packet)
 

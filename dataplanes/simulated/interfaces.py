@@ -83,7 +83,8 @@ class Interfaces:
             bridge.ports[end.name], end.bridge = end, bridge
         end.mtu = other.mtu = checked_mtu(wanted.mtu)
         end.mark = other.mark = wanted.endpoint
-        end.is_up, other.is_up, end.is_isolated, other.mac = True, wanted.up, wanted.isolated, wanted.mac
+        end.is_up, other.is_up, other.mac = True, wanted.up, wanted.mac
+        end.is_isolated, end.is_hairpin = wanted.isolated, True
         return True
 
     def route_loopback(self, access: LoopbackAccess, *, is_wanted: bool) -> None:
@@ -128,7 +129,7 @@ class Interfaces:
             _unplug(device.bridge, device)
         if isinstance(device, BridgeDevice):
             for port in device.ports.values():
-                port.bridge, port.is_isolated = None, False
+                port.bridge, port.is_isolated, port.is_hairpin = None, False, False
         if isinstance(device, Veth) and device.peer is not None:
             self.take_away(device.peer)
 
@@ -162,7 +163,7 @@ class Interfaces:
         mtu = checked_mtu(wanted.mtu)
         end = Veth(wanted.host_name, self._own, 0, self.new_mac(), mtu, mark=wanted.endpoint, is_host_end=True)
         other = Veth(wanted.name, inside, 0, wanted.mac, mtu, wanted.up, wanted.endpoint, peer=end)
-        end.peer, end.bridge, end.is_isolated = other, bridge, wanted.isolated
+        end.peer, end.bridge, end.is_isolated, end.is_hairpin = other, bridge, wanted.isolated, True
         bridge.ports[end.name] = end
         self._add(end)
         self._add(other)

@@ -81,7 +81,7 @@ def lift_bridge(bridge: BridgeDevice) -> Bridge:
 
 
 def lift_pair(end: Veth) -> VethPair:
-    """Lift a veth pair by its host end."""
+    """Lift a veth pair by its host end; a port that is not in hairpin mode reads back unlike any that is wanted."""
     other = end.peer
     assert other is not None, "a pair has two ends"
     return VethPair(
@@ -91,7 +91,7 @@ def lift_pair(end: Veth) -> VethPair:
         other.namespace.sandbox,
         other.name,
         other.mac,
-        _mtu(end) if end.mtu == other.mtu else CONTRADICTORY,
+        _mtu(end) if end.mtu == other.mtu and end.is_hairpin else CONTRADICTORY,
         end.is_isolated,
         up=other.is_up,
     )

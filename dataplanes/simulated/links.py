@@ -146,7 +146,7 @@ class Wires:
     ) -> Iterator[Arrival]:
         """Send a frame out of the other ports of a bridge, as far as it may leave there."""
         for port in self._ports(bridge, frame.destination):
-            if port is incoming or not port.is_up or (incoming and incoming.is_isolated and port.is_isolated):
+            if not port.is_up or not may_pass(incoming, port):
                 continue
             sent = frame
             if incoming is not None and frame.packet is not None:
@@ -212,6 +212,13 @@ class Wires:
         for remote in device.remotes if known is None else (known,):
             for other in self._tunnel(device, remote):
                 yield from self._arrive(other, frame, over)
+
+
+def may_pass(incoming: Device | None, port: Device) -> bool:
+    """Whether a bridge sends what came in at a port (None: from its own host) out of a port (should_deliver)."""
+    if incoming is None:
+        return True
+    return (port is not incoming or port.is_hairpin) and not (incoming.is_isolated and port.is_isolated)
 
 
 def _is_from_private_sibling(device: Macvlan, frame: Frame) -> bool:

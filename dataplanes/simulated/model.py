@@ -53,6 +53,8 @@ class Device:
     bridge: BridgeDevice | None = None
     """The bridge that it is a port of."""
     is_isolated: bool = False
+    is_hairpin: bool = False
+    """Of a port: whether frames may leave where they came in."""
     children: list[Device] = field(default_factory=list)
     """The macvlan, ipvlan and vlan interfaces that stand on it, in whatever namespace they are."""
     description: str = "an interface"
