@@ -155,7 +155,7 @@ def rules_of(names: Names, thing: FirewallObject) -> list[Rule]:
     words = words_of(thing)
     match thing:
         case PortForward():
-            return [_publication(names, thing, words)]
+            return [_publication(names, thing, words), _hairpin(names, thing, words)]
         case OpenPort():
             family = 4 if len(thing.address) == IPV4_BYTES else 6
             fields = (("protocol", PROTOCOL_NAMES[thing.protocol]), ("dst", _alone(thing.address)))
@@ -217,6 +217,19 @@ def _publication(names: Names, port: PortForward, words: str) -> Rule:
     target = Target("DNAT", (("to_destination", f"{format_host(port.address)}:{port.port}"),))
     place = family, "nat", names.publish, rank
     return _rule(names, place, words, tuple(fields), _port(port.protocol, port.host_port), target)
+
+
+def _hairpin(names: Names, port: PortForward, words: str) -> Rule:
+    """Let an endpoint that reaches its own port take the host's address.
+
+    Within one network there is a rule for all ports, but where bridged packets pass the IP layer's hooks no rule can
+    say at POSTROUTING that a packet came in by the bridge.
+    """
+    family = 4 if len(port.address) == IPV4_BYTES else 6
+    alone = _alone(port.address)
+    fields = (("protocol", PROTOCOL_NAMES[port.protocol]), ("src", alone), ("dst", alone))
+    place = family, "nat", names.source, 12
+    return _rule(names, place, words, fields, _port(port.protocol, port.port), MASQUERADED)
 
 
 def _loopback(names: Names, access: LoopbackAccess, words: str) -> Iterator[Rule]:

@@ -243,34 +243,37 @@ def _shape(spec: Specification) -> tuple[str, ...] | None:
     """Say what rules of published ports have in common: None for other rules."""
     fields, matches, target, _, _ = spec
     names = tuple(name for name, _ in matches)
-    if target != "DNAT" or names[:1] != ("comment",) or names[1:] not in {("tcp",), ("udp",)}:
+    if target not in {"DNAT", "MASQUERADE"} or names[:1] != ("comment",) or names[1:] not in {("tcp",), ("udp",)}:
         return None
-    return (*names, *(name for name, _ in fields))
+    return (target, *names, *(name for name, _ in fields))
 
 
 def _another(spec: Specification, family: int) -> Specification:
     """Make up a rule of the same shape with every value another one."""
-    fields, matches, target, _, is_goto = spec
+    fields, matches, target, options, is_goto = spec
     address = "203.0.113.7" if family == 4 else "2001:db8::7"
-    fields = [(name, value if name != "dst" else f"{address}/{32 if family == 4 else 128}") for name, value in fields]
+    alone = f"{address}/{32 if family == 4 else 128}"
+    fields = [(name, alone if name in {"src", "dst"} else value) for name, value in fields]
     matches = [("comment", [("comment", "another")]), (matches[1][0], [("dport", "4660")])]
     destination = f"{address}:22136" if family == 4 else f"[{address}]:22136"
-    return [fields, matches, target, [("to_destination", destination)], is_goto]
+    return [fields, matches, target, [("to_destination", destination)] if options else [], is_goto]
 
 
 def _fill(pattern: bytearray, spec: Specification, family: int) -> bytearray:
     """Copy a published port's rule, and write another port's values into it."""
     raw = bytearray(pattern)
     fields, matches, _, options, _ = spec
-    kind, begin = (socket.AF_INET, 4) if family == 4 else (socket.AF_INET6, 16)
-    width = 4 if family == 4 else 16
+    kind, width = (socket.AF_INET, 4) if family == 4 else (socket.AF_INET6, 16)
     for name, value in fields:
-        if name == "dst":
+        if name in {"src", "dst"}:
+            begin = 0 if name == "src" else width
             raw[begin : begin + width] = socket.inet_pton(kind, value.partition("/")[0])
     comment = LAYOUTS[family][1]
     raw[comment + 32 : comment + 32 + 256] = matches[0][1][0][1].encode().ljust(256, b"\0")
     ports = comment + struct.unpack_from("=H", raw, comment)[0] + 32 + 4  # after the source ports
     struct.pack_into("=HH", raw, ports, *(2 * (int(matches[1][1][0][1]),)))
+    if not options:
+        return raw
     address, _, port = options[0][1].rpartition(":")
     packed = socket.inet_pton(kind, address.strip("[]")).ljust(16, b"\0")
     range_of = target_of(bytes(raw), LAYOUTS[family][0])[0] + 32 + 4  # after the flags: struct nf_nat_range

@@ -136,11 +136,10 @@ def test_routes(index, pair, prefix):
         assert rtnetlink.decode_routes([message.body]) == [rtnetlink.RouteEntry(destination, gateway, index, 117)]
 
 
-@given(
-    names, macs, mtus, indices, indices, st.text("abc xyz", max_size=40), st.booleans(), st.booleans(), st.booleans()
-)
-def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated, hairpin):
+@given(names, macs, mtus, indices, indices, st.text("abc xyz", max_size=40), st.tuples(*[st.booleans()] * 3))
+def test_links_decoded(name, mac, mtu, index, group, alias, switches):
     """A link that pyroute2 packed is unpacked by us to the same."""
+    up, isolated, hairpin = switches
     message = ifinfmsg()
     message["index"], message["flags"] = index, int(up)
     slave = {"attrs": [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]}

@@ -48,7 +48,7 @@ LISTENING = {(TCP, LISTENED), (UDP, LISTENED)}
 UNPUBLISHED = 8099
 LARGE = 1450
 """Bytes that do not fit where the MTU is 1,400, the one that programs choose beside the default."""
-PATIENCE_SECONDS = 1.5
+PATIENCE_SECONDS = 4.0
 """For so long packets are sent again that fare otherwise than simulated ones: a link may be slow to come up."""
 
 VERDICTS = {
@@ -78,10 +78,18 @@ class Alike(SimulatedDataplane):
 
 
 class Twins:
-    """A real and a simulated host. `filters_bridged`: whether bridged packets pass the IP layer's hooks."""
+    """A real and a simulated host. `filters_bridged`: whether bridged packets pass the IP layer's hooks.
+
+    `firewall`: the backend of the real one; the simulated one is as with nftables.
+    """
 
     def __init__(
-        self, prober: Prober, *, filters_bridged: bool = True, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        prober: Prober,
+        *,
+        filters_bridged: bool = True,
+        patience_seconds: float = PATIENCE_SECONDS,
+        firewall: str = "nftables",
     ) -> None:
         self.prober = prober
         self.patience_seconds = patience_seconds
@@ -104,7 +112,7 @@ class Twins:
         for name in BRIDGED:
             self.kernel.own.sysctls[name] = "1" if filters_bridged else "0"
 
-        real = LinuxDataplane(Instance(LEDGER[:8]), str(self.paths[HOST]))
+        real = LinuxDataplane(Instance(LEDGER[:8]), str(self.paths[HOST]), firewall=firewall)
         simulated = Alike(self.kernel, real)
         simulated.boot = real.boot_id()
         self.dataplanes = (real, simulated)

@@ -146,6 +146,7 @@ def test_another_address_in_the_place_of_ours(world):
         "ip link set {host_name} nomaster",
         "ip link set {host_name} down",
         "ip link set {host_name} type bridge_slave isolated on",
+        "ip link set {host_name} type bridge_slave hairpin off",
         "ip link set {host_name} mtu 1400",
         "ip link set {host_name} alias stranger",
     ],

@@ -256,6 +256,16 @@ def test_the_matrix(town):
     town.check()
 
 
+def test_an_endpoint_reaches_its_own_port_where_bridged_frames_are_filtered(town):
+    """There its packets are translated while they are bridged; they leave by the port that they came in at."""
+    for name in ("iptables", "ip6tables"):
+        town.stage.run("sh", "-c", f"! cd /proc/sys/net/bridge 2>/dev/null || echo 1 > bridge-nf-call-{name}")
+    town.stage.make(*town.objects)
+    own = [row for row in rows() if row.client == row.server == "web" and row.by == "host"]
+    assert len(own) == 2
+    assert ask_all([town.probe(row) for row in own]) == [town.seen(row) for row in own]
+
+
 class World:
     """One network with an endpoint and everything that a firewall can have, all of it made."""
 
