@@ -16,6 +16,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from . import (
+    addresses,
     asking,
     checking,
     doctor,
@@ -42,7 +43,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-for _group in (networks.app, endpoints.app, sandboxes.app, logs.app):
+for _group in (networks.app, endpoints.app, sandboxes.app, addresses.app, logs.app):
     app.command(_group)
 _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.plan,
