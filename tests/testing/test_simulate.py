@@ -152,7 +152,7 @@ class WithoutPorts(SimulatedKernel):
 
 def test_a_kernel_that_forgets_is_found_and_the_run_is_shortened(tmp_path):
     """The failure names the checker and the host; the shortest run fails in the same way, one step less does not."""
-    settings = Settings(4, 100, 2, FaultPlan.named("none"))
+    settings = Settings(2, 100, 2, FaultPlan.named("none"))
     failure = run(settings, tmp_path / "run", make_kernel=WithoutPorts).failure
     assert failure is not None
     assert failure.checker == "kernel"
