@@ -239,5 +239,5 @@ def _check_namespace_is_free(view: View, identity: NamespaceIdentity, host: Host
 
 
 def _still_as_seen(sandbox: SandboxId, endpoints: object) -> tuple[Guard, ...]:
-    types = () if endpoints else (EndpointJoined, SandboxDeleted, SandboxLost)
+    types = () if endpoints else (EndpointJoined, SandboxDeleted, SandboxLost, SandboxKeySet, SandboxRenamed)
     return (Guard((f"sandbox:{sandbox}",), types),)

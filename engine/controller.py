@@ -167,7 +167,10 @@ class Controller:
         Each command takes `actor` (else this controller's, else the operating system's user), `reason` and `request`.
         A refused command does not disturb the others; look at each result's `error`, or call its `check`. The same
         `request` id given again with the same commands changes nothing and answers as the first time; what was refused
-        or taken back is decided anew.
+        or taken back is not remembered: it is decided anew, in the state as it is by then. The other commands of its
+        batch are part of that state. Where a later one made possible what was refused (a leave that is refused since
+        the endpoint is nowhere, and its join behind it), the batch given again carries it out after all: do not repeat
+        such a batch as a whole once its answer is known, but what was refused, under a request id of its own.
         """
         who = author(asking.get("actor") or self._actor, asking.get("reason", ""), asking.get("request"))
         with self.working() as machine:

@@ -117,21 +117,29 @@ class Machine(Struct):
         self.catch_up()
         return [Recorded(Position(last - len(events) + 1 + index), event) for index, event in enumerate(events)]
 
-    def carry_out(self, plan: Plan, author: Author) -> Advance:
-        """Apply a plan that was made by observing."""
+    def carry_out(self, plan: Plan, author: Author, mended: Callable[[Origin, Plan], Event] | None = None) -> Advance:
+        """Apply a plan that was made by observing. `mended` writes the one event that it was, if nothing failed."""
         assert self.subscriber is not None, "a plan is carried out on a dataplane"
-        return self._recorded(self.subscriber.applied, self.subscriber.carry_out(plan), author)
+        return self._recorded(self.subscriber.applied, self.subscriber.carry_out(plan), author, mended)
 
     def origin(self, author: Author, at: int) -> Origin:
         """Say where events come from that no command asked for."""
         return Origin(at, author.actor, f"{author.request}/-", author.reason, self.host)
 
-    def _recorded(self, before: Position, advance: Advance, author: Author) -> Advance:
+    def _recorded(
+        self,
+        before: Position,
+        advance: Advance,
+        author: Author,
+        mended: Callable[[Origin, Plan], Event] | None = None,
+    ) -> Advance:
         """Make the faults of an advance durable before it counts as applied: one that is forgotten is never mended."""
         assert self.subscriber is not None, "an advance comes from a subscriber"
         try:
             self._record_faults(advance.faults, author)
-            if advance.mended:
+            if mended is not None and advance.plan.steps and not advance.faults:
+                self.record([mended(self.origin(author, here().now()), advance.plan)])
+            elif advance.mended:
                 self.note_mended(advance.mended, author)
         except BaseException:
             self.subscriber.applied = before

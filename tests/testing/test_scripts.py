@@ -351,7 +351,7 @@ def test_the_command_runs_as_printed(tmp_path):
     done = subprocess.run([*command, path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "endpoint join ENDPOINT SANDBOX [--priority NUMBER] [--interface NAME]" in shown
+    assert "sandbox setkey SANDBOX PATH [--identity BOOT/COOKIE]" in shown
 
 
 # --- writing
@@ -387,7 +387,7 @@ def test_a_command_is_seldom_written_as_json(seed):
     """What fits a state is written in words, with names, and no id of 64 digits."""
     desk = Desk()
     author = Author(Seeded(seed), views=lambda: desk.views)
-    writer = scripts.Writer((*author.universe.networks, *author.universe.endpoints, *author.universe.sandboxes))
+    writer = scripts.Writer(author.universe.words)
     for kind in (*GROUND, *KINDS):
         command = author.command(kind)
         line = writer.line(command, desk.views)
