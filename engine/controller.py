@@ -29,6 +29,7 @@ from .lookup import find_endpoint, find_network, find_sandbox
 from .model import Endpoint, Network, Sandbox
 from .opening import Opened, open_everything
 from .pool_requests import Wanted, pool_requests
+from .remote import PLUGIN_DIRECTORIES
 from .requests import Asking, author, new_id
 from .results import Recovery, Result
 
@@ -71,6 +72,7 @@ class Controller:
         recover: bool = True,
         default_address_pools: Sequence[str | tuple[str, int]] | None = None,
         retention_seconds: int | None = None,
+        plugin_directories: Sequence[str | Path] = PLUGIN_DIRECTORIES,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
@@ -78,7 +80,8 @@ class Controller:
         namespace that serves as the host; without it, this process's own. `synchronous` FULL survives a power
         failure, NORMAL a crash of the process. What a crash or reboot left undone is made good: see `recovery`. Without
         `recover` it is left as it is, for a rebuild or repair whose plan was shown before. `default_address_pools` and
-        `retention_seconds` are given to `ipam.configure`, where the log does not say so already.
+        `retention_seconds` are given to `ipam.configure`, where the log does not say so already. `plugin_directories`
+        is where IPAM plugins are found; those that the log has pools of are met at once.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -94,6 +97,7 @@ class Controller:
             read_only=read_only,
             wait_seconds=wait_seconds,
             recover=recover,
+            plugin_directories=tuple(Path(directory) for directory in plugin_directories),
         )
         controller = cls(opened, actor=actor, read_only=read_only)
         if default_address_pools is not None or retention_seconds is not None:
@@ -202,8 +206,8 @@ class Controller:
         `gateways` are addresses in them, `ip_ranges` the parts of them that addresses are chosen from, `auxiliary`
         addresses that nobody is to get, by name. `address_space` is where no two pools overlap. `allocation` is `next`,
         `lowest`, `serial` or `sticky`: see `AllocationPolicy`; an address rests for `rest_seconds` before another gets
-        it, and is kept for its name for `grace_seconds` (sticky). `ipam_driver` is `default` or `null` (no addresses).
-        `options` are the network driver's, by libnetwork's labels, `ipam_options` the IPAM driver's.
+        it, and is kept for its name for `grace_seconds` (sticky). `ipam_driver` is `default`, `null` (no addresses) or
+        a plugin's name. `options` are the network driver's, by libnetwork's labels, `ipam_options` the IPAM driver's.
         """
         identity = NetworkId(check_id("network", id) if id else new_id(asking.get("request"), f"network/{name}"))
         wanted = Wanted(

@@ -28,13 +28,14 @@ from ..domain.events import (
     Recorded,
     device_tag,
 )
-from ..domain.facts import EVERYTHING, Capabilities, TakenBlock
+from ..domain.facts import EVERYTHING, Capabilities, IpamAnswers, TakenBlock
 from ..domain.ipam.pools import chooses_a_block
 from ..domain.ports import obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .making_way import ways
+from .remote import RemoteDrivers
 from .requests import Author, is_repetition
 from .results import Result
 
@@ -73,6 +74,7 @@ class Decider:
         dataplane: Dataplane | None,
         subscriber: Subscriber | None,
         history: History,
+        remote: RemoteDrivers,
     ) -> None:
         self._views = views
         self._host = host
@@ -81,6 +83,8 @@ class Decider:
         self._dataplane = dataplane
         self._subscriber = subscriber
         self._history = history
+        self.remote = remote
+        """The drivers of other processes, which are asked before a command is decided."""
         self._capabilities: Capabilities | None = None
         self._taken_blocks: tuple[TakenBlock, ...] | None = None
         """What the host uses, as it was found for the batch that is being decided."""
@@ -131,7 +135,8 @@ class Decider:
                         ()
                     )
                 guards = (Guard((author.tag(index),)),)
-            decision = self._decide_with_facts(self._complete(command), origin, obstacles)
+            completed, answers = self.remote.ask(index, self._complete(command), self._views)
+            decision = self._decide_with_facts(completed, answers, origin, obstacles)
         except (Refusal, DataplaneFault) as error:
             return Result(command, error=error), Decision(())
         return Result(command), Decision(decision.events, (*guards, *decision.guards))
@@ -184,11 +189,12 @@ class Decider:
         batch.events.append(event)
         self.fold(Position(self._views.position + 1), event)
 
-    def _decide_with_facts(self, command: Command, origin: Origin, obstacles: dict[str, str]) -> Decision:
+    def _decide_with_facts(
+        self, command: Command, answers: IpamAnswers | None, origin: Origin, obstacles: dict[str, str]
+    ) -> Decision:
         for _ in range(PROBE_ROUNDS):
-            context = Context(
-                origin, self._instance, self._known_capabilities(), obstacles, self._blocks_in_use(command)
-            )
+            blocks = self._blocks_in_use(command)
+            context = Context(origin, self._instance, self._known_capabilities(), obstacles, blocks, answers)
             decision = decide(self._views, command, context)
             found = self._probe(decision.events)
             if not found.keys() - obstacles.keys():

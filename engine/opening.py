@@ -25,8 +25,9 @@ from ..projections.views import Views
 from .deciding import Decider
 from .machine import Machine
 from .making_way import evidence
+from .remote import RemoteDrivers
 from .requests import Author
-from .results import Recovery, Result, recovery_of
+from .results import Recovery, Result, recovery_of, with_warnings
 
 DATAPLANES = ("linux", "simulated", "none")
 RUN_DIRECTORY = Path("/run")
@@ -42,7 +43,7 @@ class Opened(Struct):
     recovery: Recovery | None = None
 
 
-def open_everything(
+def open_everything(  # noqa: PLR0913  # those of Controller.open
     path: Path | None,
     dataplane: str | Dataplane,
     namespace: str | None,
@@ -52,6 +53,7 @@ def open_everything(
     read_only: bool,
     wait_seconds: float,
     recover: bool,
+    plugin_directories: Sequence[Path],
 ) -> Opened:
     """Open a host's state and, if `recover`, make good what the last process left undone."""
     if isinstance(dataplane, str):
@@ -70,10 +72,11 @@ def open_everything(
             made = make_dataplane(dataplane, instance, namespace)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
-            machine = _assemble(ledger, made, instance, _namespace_directory(state, instance))
+            machine = _assemble(ledger, made, instance, _namespace_directory(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                opened.recovery = _make_good(machine, author)
+                warnings = machine.meet_drivers(author)
+                opened.recovery = with_warnings(_make_good(machine, author), warnings, machine.views.position)
         except BaseException:
             if made is not None:
                 made.close()
@@ -119,15 +122,22 @@ def _check_dataplane(wanted: str) -> None:
         raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
 
 
-def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directory: Path) -> Machine:
+def _assemble(
+    ledger: Ledger,
+    dataplane: Dataplane | None,
+    instance: Instance,
+    directory: Path,
+    plugin_directories: Sequence[Path],
+) -> Machine:
     """Fold the log; what may not have been applied yet is noted on the way."""
     views = Views()
     host = _host_of(ledger)
     cursor = f"applied/{host}/{dataplane.name}" if dataplane is not None and not dataplane.is_volatile else ""
     applied = min(ledger.cursor(cursor) if cursor else NOWHERE, ledger.head)
     subscriber = Subscriber(views, host, dataplane, Position(applied)) if dataplane is not None else None
+    remote = RemoteDrivers(host, plugin_directories)
     decider = Decider(
-        views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
+        views, host, instance, directory, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,))), remote
     )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
     machine.start_over(in_part=bool(cursor))
