@@ -145,7 +145,7 @@ class Machine(Struct):
 
     def _settle_with_drivers(self, kept: Sequence[int], author: Author) -> None:
         """Give back to remote drivers what no event of a batch kept, and record what of that is still owed."""
-        owed = self.decider.remote.settle(kept)
+        owed = self.decider.remote.settle(kept, self.views)
         origin = self.origin(author, time.time_ns())
         events: list[Event] = [ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why) for debt in owed]
         events += self._differences(origin)

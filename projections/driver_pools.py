@@ -52,9 +52,9 @@ class DriverPools:
         """List the pools of a driver, the oldest first."""
         return [record for record in self.pools.values() if record.event.ipam_driver == driver]
 
-    def knows(self, driver: str, driver_pool: str) -> bool:
-        """Whether a driver's pool is one of ours, by its own name for it."""
-        return any(record.event.driver_pool == driver_pool for record in self.of(driver))
+    def find(self, driver: str, driver_pool: str) -> PoolId | None:
+        """Find our pool that is a driver's, by its own name for it."""
+        return next((record.event.pool for record in self.of(driver) if record.event.driver_pool == driver_pool), None)
 
     def _pool_allocated(self, position: Position, event: PoolAllocated) -> None:
         if event.ipam_driver != DEFAULT_IPAM:

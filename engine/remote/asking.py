@@ -116,7 +116,7 @@ class RemoteDrivers:
     def ready(self, name: str, view: Views) -> RemoteIpam:
         """Have a plugin that has shaken hands, and that knows again what it had given where it wants to be told."""
         driver = self._drivers.get(name)
-        if driver is None:
+        if driver is None or driver.was_replaced():
             driver = RemoteIpam(Transport(name, find(name, self._directories), self._limits))
             if driver.nature().requires_replay:
                 self._differences += replay(driver, view, self._host)
@@ -129,14 +129,26 @@ class RemoteDrivers:
 
     # --- after the batch
 
-    def settle(self, kept: Collection[int]) -> list[Debt]:
-        """End a batch: give back what was given for other commands than `kept`; return what could not be."""
+    def settle(self, kept: Collection[int], view: Views) -> list[Debt]:
+        """End a batch: give back what was given for other commands than `kept`; return what could not be.
+
+        What the log holds by then, because a plugin gave it twice, is left to its holder. A plugin that does not answer
+        is not tried again for the rest.
+        """
         unused, self._unused = self._unused, []
         for index, asked in self._asked.items():
             if index not in kept:
                 unused += asked.given
         self._asked = {}
-        return [owed for owed in map(self._try, reversed(unused)) if owed is not None]
+        owed: dict[str, list[Debt]] = {}
+        for debt in reversed(unused):
+            if _is_held(view, debt):
+                continue
+            silent = owed.get(debt.driver)
+            failed = structs.replace(debt, why=silent[0].why) if silent else self._try(debt)
+            if failed is not None:
+                owed.setdefault(debt.driver, []).append(failed)
+        return [debt for debts in owed.values() for debt in debts]
 
     def give_back(self, debts: Sequence[Debt], view: Views) -> Iterator[tuple[Debt, str | None]]:
         """Give back what is owed, addresses before their pools; tell what came of each that was tried.
@@ -304,7 +316,7 @@ class _Asking(Struct):
     def _is_known(self, identifier: str) -> bool:
         """Whether a pool's id is that of a pool which we have of this plugin, by the log or by this command."""
         mine = any(debt.pool == identifier and debt.driver == self.driver.name for debt in self.given)
-        return mine or self.view.driver_pools.knows(self.driver.name, identifier)
+        return mine or self.view.driver_pools.find(self.driver.name, identifier) is not None
 
     def _address(self, pool: Pool, wanted: bytes, options: Mapping[str, str] | None) -> bytes:
         return self._take(pool.identifier, pool.block, wanted, options, None)
@@ -378,6 +390,12 @@ def _is_overtaken(asked: _Asked, network: NetworkCreated | None, view: Views) ->
         for address in asked.answers.addresses
         if address in pool.subnet
     )
+
+
+def _is_held(view: Views, debt: Debt) -> bool:
+    """Whether the log holds what would go back to a plugin."""
+    pool = view.driver_pools.find(debt.driver, debt.pool)
+    return pool is not None and (not debt.address or view.holder(pool, debt.address) is not None)
 
 
 def _return(driver: RemoteIpam, debt: Debt) -> None:

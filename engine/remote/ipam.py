@@ -62,6 +62,7 @@ class RemoteIpam:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._nature: Nature | None = None
+        self._incarnation = transport.incarnation()
 
     @property
     def name(self) -> str:
@@ -134,9 +135,9 @@ class RemoteIpam:
         """Give an address back."""
         self._ask("ReleaseAddress", AddressReturned(pool_id, address), Nothing)
 
-    def forget(self) -> None:
-        """Shake hands anew before the next call that needs to know what the plugin is like."""
-        self._nature = None
+    def was_replaced(self) -> bool:
+        """Whether another process serves the name since we shook hands, as far as its socket's file tells."""
+        return self._transport.incarnation() != self._incarnation
 
     # --- within
 

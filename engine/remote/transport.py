@@ -11,6 +11,7 @@ import http.client
 import io
 import socket
 import time
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -95,6 +96,16 @@ class Transport:
                 time.sleep(pause)
                 pause *= 2
                 attempt += 1
+
+    def incarnation(self) -> tuple[int, int] | None:
+        """Tell one process that listens on a unix socket from the next: each makes the socket's file anew."""
+        if not self.address.path:
+            return None
+        try:
+            there = Path(self.address.path).stat()
+        except OSError:
+            return None
+        return there.st_ino, there.st_ctime_ns
 
     def _post(self, asked: str, method: str, body: bytes, deadline: float) -> tuple[int, bytes]:
         was_sent = False

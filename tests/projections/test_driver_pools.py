@@ -28,15 +28,15 @@ def test_what_is_released_is_owed_until_it_was_given_back():
     """The address from its release on, the gateway and the pool from the network's end."""
     desk = started()
     assert owed(desk) == []
-    assert desk.views.driver_pools.knows("lab", "lab/5")
-    assert not desk.views.driver_pools.knows("other", "lab/5")
+    assert desk.views.driver_pools.find("lab", "lab/5") == f"{HOST}/LocalDefault/10.5.0.0/24"
+    assert desk.views.driver_pools.find("other", "lab/5") is None
     desk.do(DeleteEndpoint(identifier("r/e")))
     assert owed(desk) == [("lab/5", FIRST)]
     desk.fold(ReturnOwed(*ORIGIN, "lab", "lab/5", FIRST, "no answer"))
     assert owed(desk) == [("lab/5", FIRST)]
     desk.do(DeleteNetwork(identifier("r")))
     assert owed(desk) == [("lab/5", FIRST), ("lab/5", GATEWAY), ("lab/5", b"")]
-    assert not desk.views.driver_pools.knows("lab", "lab/5")
+    assert desk.views.driver_pools.find("lab", "lab/5") is None
     for address in (FIRST, GATEWAY, b""):
         desk.fold(ReturnEnded(*ORIGIN, "lab", "lab/5", address, ""))
     assert desk.views.driver_pools.tables() == {}, "nothing is left of it"

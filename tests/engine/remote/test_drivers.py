@@ -13,8 +13,10 @@ from unittest import mock
 import pytest
 
 from netledger import Controller
+from netledger.dataplanes.contract import Verb
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import CreateEndpoint, CreateNetwork, PoolRequest, RequestAddress
-from netledger.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from netledger.domain.errors import Conflict, DataplaneFault, Invalid, NotFound, Unavailable
 from netledger.domain.events import (
     AddressAllocated,
     DriftDetected,
@@ -23,10 +25,12 @@ from netledger.domain.events import (
     ReturnEnded,
     ReturnOwed,
 )
+from netledger.domain.objects import Bridge
 from netledger.domain.values import EndpointId, NetworkId, parse_address
 from netledger.engine.remote import PluginFault, PluginRefused
 from netledger.ledger.ledger import Ledger
 from netledger.projections.views import Views
+from netledger.testing.checkers import check_log
 from tests.engine.remote.conftest import PluginProcess
 
 Opened = Callable[..., Controller]
@@ -95,6 +99,7 @@ def test_a_plugin_gives_a_network_its_addresses_and_has_them_back(plugin: Plugin
     assert plugin.pools == {}
     assert [call["method"] for call in plugin.calls()][-2:] == ["IpamDriver.ReleasePool"] * 2, "after their addresses"
     assert not controller.views.driver_pools.owed
+    check_log(list(controller.history()))
     assert all(event.refused == "" for event in events(controller, ReturnEnded))
 
 
@@ -384,6 +389,39 @@ def test_what_a_lost_race_makes_useless_is_given_back(plugin: PluginProcess, ope
     assert len(plugin.pools[POOL]) == 2
 
 
+def test_what_another_writer_was_given_meanwhile_is_its_own(
+    start_plugin: Callable[..., PluginProcess], opened: Opened, state: Path
+) -> None:
+    """A plugin that gives the same block to both: who loses the race does not give the winner's back."""
+    plugin = start_plugin("--replay")
+    one, other = opened(state), opened(state)
+    append = Ledger.append
+    calls = []
+
+    def late(ledger: Ledger, *arguments: Any, **others: Any) -> Any:
+        if not calls:
+            calls.append(1)
+            create(other, "winner")
+        return append(ledger, *arguments, **others)
+
+    with mock.patch.object(Ledger, "append", late), pytest.raises(Conflict, match="winner"):
+        create(one, "loser")
+    assert plugin.pools == {POOL: ["10.9.0.2"]}, "the winner's gateway; the loser's went back, and the pool did not"
+    assert plugin.calls("ReleasePool") == []
+
+
+def test_a_fault_of_the_dataplane_gives_everything_back(plugin: PluginProcess, opened: Opened) -> None:
+    """What is taken back by an event goes back to the plugin, too."""
+    failing = SimulatedDataplane(
+        SimulatedKernel(), faults=lambda step: 16 * (step.verb is not Verb.REMOVE and isinstance(step.object, Bridge))
+    )
+    controller = opened(dataplane=failing)
+    with pytest.raises(DataplaneFault):
+        create(controller)
+    assert controller.networks() == []
+    assert plugin.pools == {}
+
+
 def test_a_batch_asks_for_each_of_its_commands(plugin: PluginProcess, opened: Opened) -> None:
     """A network and its endpoints in one append; the command that is refused gives back its own alone."""
     controller = opened()
@@ -438,6 +476,18 @@ def test_a_plugin_that_crashed_meanwhile_is_told_again_before_it_is_asked(
     assert plugin.pools == {POOL: ["10.9.0.1", "10.9.0.2", "10.9.0.3"]}
 
 
+def test_a_plugin_that_was_replaced_meanwhile_is_told_before_it_is_asked(
+    start_plugin: Callable[..., PluginProcess], opened: Opened
+) -> None:
+    """Between two commands: another process has made the socket's file."""
+    plugin = start_plugin("--replay")
+    network = create(opened())
+    plugin.kill()
+    plugin.start()
+    network.create_endpoint("b")
+    assert plugin.pools == {POOL: ["10.9.0.1", "10.9.0.2"]}
+
+
 def test_a_plugin_that_answers_otherwise_than_before_is_drift(
     start_plugin: Callable[..., PluginProcess], opened: Opened, state: Path
 ) -> None:
@@ -488,6 +538,7 @@ import os, signal, sys
 from unittest import mock
 from netledger import Controller
 from netledger.ledger.ledger import Ledger
+from netledger.testing.checkers import check_log
 
 state, plugins = sys.argv[1:]
 controller = Controller.open(state, dataplane="none", plugin_directories=[plugins])
