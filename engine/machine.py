@@ -100,11 +100,11 @@ class Machine(Struct):
             results = self._commit(commands, author)
         except BaseException as error:
             try:
-                self._settle_with_drivers((), author)
+                self._settle_with_drivers([], author)
             except NetledgerError as second:
                 error.add_note(f"and what remote drivers gave for it could not be noted as owed to them: {second}")
             raise
-        self._settle_with_drivers([index for index, result in enumerate(results) if result.error is None], author)
+        self._settle_with_drivers(results, author)
         return results
 
     def return_owed(self, author: Author) -> None:
@@ -141,10 +141,17 @@ class Machine(Struct):
         if differences:
             self.record(differences)
         self.return_owed(author)
-        return told + [line for event in differences for line in event.differences]
+        told += [line for event in differences for line in event.differences]
+        for host, name, pool, _ in self.views.driver_pools.owed:
+            if host == self.host:
+                told.append(f"IPAM plugin {name} is to get something of its pool {pool} back, and did not take it yet")
+        return list(dict.fromkeys(told))
 
-    def _settle_with_drivers(self, kept: Sequence[int], author: Author) -> None:
+    def _settle_with_drivers(self, results: Sequence[Result], author: Author) -> None:
         """Give back to remote drivers what no event of a batch kept, and record what of that is still owed."""
+        if not self.decider.remote.has_news:
+            return
+        kept = [index for index, result in enumerate(results) if result.error is None]
         owed = self.decider.remote.settle(kept, self.views)
         origin = self.origin(author, time.time_ns())
         events: list[Event] = [ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why) for debt in owed]

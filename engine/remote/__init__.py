@@ -2,7 +2,7 @@
 
 from .asking import RemoteDrivers
 from .discovery import PLUGIN_DIRECTORIES, Address, addresses, find
-from .ipam import RemoteIpam
+from .ipam import RemoteIpam, implemented
 from .transport import Limits, PluginFault, PluginRefused, Transport
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "Transport",
     "addresses",
     "find",
+    "implemented",
 ]

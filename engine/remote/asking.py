@@ -95,11 +95,12 @@ class RemoteDrivers:
                 return self._remembered(index, command, None, view)
             case CreateEndpoint():
                 network = view.network(command.network)
-                holder = view.endpoint_named(command.network, command.name)
-                is_there = view.endpoint(command.endpoint) is not None
-                is_held = is_there or (holder is not None and holder not in view.gone())
-                if network is None or network.event.ipam_driver in OURS or not network.event.pools or is_held:
+                if network is None or network.event.ipam_driver in OURS or not network.event.pools:
                     return command, None
+                holder = view.endpoint_named(command.network, command.name)
+                is_held = holder is not None and holder not in view.gone()
+                if is_held or view.endpoint(command.endpoint) is not None:
+                    return command, None  # the rule refuses it
                 return self._remembered(index, command, network.event, view)
             case RequestAddress():
                 pool = view.pool(command.pool)
@@ -128,6 +129,11 @@ class RemoteDrivers:
         self._drivers.pop(name, None)
 
     # --- after the batch
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was asked for the batch, or differs from the log."""
+        return bool(self._asked or self._unused or self._differences)
 
     def settle(self, kept: Collection[int], view: Views) -> list[Debt]:
         """End a batch: give back what was given for other commands than `kept`; return what could not be.

@@ -38,6 +38,11 @@ ENDPOINT_NAME = "com.docker.network.endpoint.name"
 IDENTIFIER_LIMIT = 4096
 
 
+def implemented(transport: Transport) -> tuple[str, ...]:
+    """Shake hands with a plugin, and tell what it implements: `NetworkDriver`, `IpamDriver`."""
+    return tuple(transport.call("Plugin.Activate", None, Activated, is_safe=True).Implements or ())
+
+
 class Nature(Struct, frozen=True):
     """What a plugin says of itself: what it wants to be told, and what it calls its default address spaces."""
 
@@ -72,10 +77,9 @@ class RemoteIpam:
     def nature(self) -> Nature:
         """Shake hands, once, and ask what the plugin is like."""
         if self._nature is None:
-            told = self._transport.call("Plugin.Activate", None, Activated, is_safe=True)
-            if IPAM not in (told.Implements or []):
-                implements = ", ".join(told.Implements or []) or "nothing"
-                raise self._wrong("Plugin.Activate", f"it implements {said(implements)}, not {IPAM}")
+            told = implemented(self._transport)
+            if IPAM not in told:
+                raise self._wrong("Plugin.Activate", f"it implements {said(', '.join(told) or 'nothing')}, not {IPAM}")
             capabilities = self._capabilities()
             spaces = self._ask("GetDefaultAddressSpaces", None, SpacesTold, is_safe=True)
             self._nature = Nature(

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from netledger import Controller
-from netledger.dataplanes.contract import Verb
+from netledger.dataplanes.contract import Step, Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import CreateEndpoint, CreateNetwork, PoolRequest, RequestAddress
 from netledger.domain.errors import Conflict, DataplaneFault, Invalid, NotFound, Unavailable
@@ -412,9 +412,11 @@ def test_what_another_writer_was_given_meanwhile_is_its_own(
 
 def test_a_fault_of_the_dataplane_gives_everything_back(plugin: PluginProcess, opened: Opened) -> None:
     """What is taken back by an event goes back to the plugin, too."""
-    failing = SimulatedDataplane(
-        SimulatedKernel(), faults=lambda step: 16 * (step.verb is not Verb.REMOVE and isinstance(step.object, Bridge))
-    )
+
+    def busy(step: Step) -> int:
+        return 16 * (step.verb is not Verb.REMOVE and isinstance(step.object, Bridge))
+
+    failing = SimulatedDataplane(SimulatedKernel(), faults=busy)
     controller = opened(dataplane=failing)
     with pytest.raises(DataplaneFault):
         create(controller)
@@ -518,6 +520,8 @@ def test_a_plugin_that_is_gone_does_not_stop_a_start(plugin: PluginProcess, open
         again.network("n").create_endpoint("b")
     again.network("n").endpoints()[0].delete()
     assert len(again.views.driver_pools.owed) == 1
+    again.close()
+    assert f"IPAM plugin lab is to get something of its pool {POOL} back" in str(opened(state).recovery)
 
 
 def test_a_crash_between_deletion_and_return_is_made_good(plugin: PluginProcess, opened: Opened, state: Path) -> None:
