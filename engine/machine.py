@@ -17,26 +17,16 @@ from ..dataplanes.plan import describe
 from ..dataplanes.subscriber import Advance, Fault, Subscriber
 from ..domain.commands import Command
 from ..domain.decision import Guard
-from ..domain.errors import DataplaneFault, LedgerConflict, NetledgerError, Refusal, Unavailable
-from ..domain.events import (
-    DataplaneFaulted,
-    DriftDetected,
-    DriftRepaired,
-    Event,
-    Origin,
-    Recorded,
-    ReturnEnded,
-    ReturnOwed,
-    SandboxCreated,
-)
+from ..domain.errors import DataplaneFault, LedgerConflict, NetledgerError, Unavailable
+from ..domain.events import DataplaneFaulted, DriftRepaired, Event, Origin, Recorded, SandboxCreated
 from ..domain.values import HostId, Position, SandboxKind
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
 from .compensation import blame, cause, compensate
 from .deciding import Batch, Decider
-from .remote.asking import Debt
 from .requests import Author
 from .results import Result
+from .returning import return_owed, settle
 
 APPEND_ATTEMPTS = 8
 
@@ -83,7 +73,7 @@ class Machine(Struct):
             advance = self.advance(author)
             if advance.faults:
                 self._answer_faults(results, advance.faults, author)
-        self.return_owed(author)
+        return_owed(self, author)
         return results
 
     def advance(self, author: Author) -> Advance:
@@ -100,74 +90,12 @@ class Machine(Struct):
             results = self._commit(commands, author)
         except BaseException as error:
             try:
-                self._settle_with_drivers([], author)
+                settle(self, [], author)
             except NetledgerError as second:
                 error.add_note(f"and what remote drivers gave for it could not be noted as owed to them: {second}")
             raise
-        self._settle_with_drivers(results, author)
+        settle(self, results, author)
         return results
-
-    def return_owed(self, author: Author) -> None:
-        """Give back to remote drivers what the log says is released; what they do not take is tried again later."""
-        owed = self.views.driver_pools.owed
-        debts = [Debt(driver, pool, address) for host, driver, pool, address in owed if host == self.host]
-        if not debts:
-            return
-        origin = self.origin(author, time.time_ns())
-        events: list[Event] = []
-        for debt, refused in self.decider.remote.give_back(debts, self.views):
-            if not debt.why:
-                events.append(ReturnEnded(*origin, debt.driver, debt.pool, debt.address, refused or ""))
-            elif not self._is_known_to_be_owed(debt):
-                events.append(ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why))
-        events += self._differences(origin)
-        if events:
-            self.record(events)
-
-    def meet_drivers(self, author: Author) -> list[str]:
-        """Meet the remote drivers that the log has pools of, and those that something is owed to.
-
-        One that keeps no record is told again what it had given. Return a line for each that is not as it should be.
-        """
-        self.catch_up()
-        pools = self.views.driver_pools.pools.values()
-        told = []
-        for name in dict.fromkeys(record.event.ipam_driver for record in pools if record.event.host == self.host):
-            try:
-                self.decider.remote.ready(name, self.views)
-            except Refusal as error:
-                told.append(str(error))
-        differences = self._differences(self.origin(author, time.time_ns()))
-        if differences:
-            self.record(differences)
-        self.return_owed(author)
-        told += [line for event in differences for line in event.differences]
-        for host, name, pool, _ in self.views.driver_pools.owed:
-            if host == self.host:
-                told.append(f"IPAM plugin {name} is to get something of its pool {pool} back, and did not take it yet")
-        return list(dict.fromkeys(told))
-
-    def _settle_with_drivers(self, results: Sequence[Result], author: Author) -> None:
-        """Give back to remote drivers what no event of a batch kept, and record what of that is still owed."""
-        if not self.decider.remote.has_news:
-            return
-        kept = [index for index, result in enumerate(results) if result.error is None]
-        owed = self.decider.remote.settle(kept, self.views)
-        origin = self.origin(author, time.time_ns())
-        events: list[Event] = [ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why) for debt in owed]
-        events += self._differences(origin)
-        if events:
-            self.record(events)
-
-    def _differences(self, origin: Origin) -> list[DriftDetected]:
-        """Say what remote drivers answered otherwise than the log has it."""
-        lines = self.decider.remote.take_differences()
-        return [DriftDetected(*origin, differences=tuple(lines))] if lines else []
-
-    def _is_known_to_be_owed(self, debt: Debt) -> bool:
-        """Whether the log has it already that, and why, something could not be given back."""
-        owed = self.views.driver_pools.owed.get((self.host, debt.driver, debt.pool, debt.address))
-        return owed is not None and isinstance(owed.event, ReturnOwed) and owed.event.message == debt.why
 
     def _commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
         for _ in range(APPEND_ATTEMPTS):

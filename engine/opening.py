@@ -28,6 +28,7 @@ from .making_way import evidence
 from .remote import RemoteDrivers
 from .requests import Author
 from .results import Recovery, Result, recovery_of, with_warnings
+from .returning import meet_drivers
 
 DATAPLANES = ("linux", "simulated", "none")
 RUN_DIRECTORY = Path("/run")
@@ -75,7 +76,7 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
             machine = _assemble(ledger, made, instance, _namespace_directory(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                warnings = machine.meet_drivers(author)
+                warnings = meet_drivers(machine, author)
                 opened.recovery = with_warnings(_make_good(machine, author), warnings, machine.views.position)
         except BaseException:
             if made is not None:

@@ -168,17 +168,20 @@ class RemoteDrivers:
             if time.monotonic() < due or (not debt.address and (debt.driver, debt.pool) in still_owed):
                 still_owed.add((debt.driver, debt.pool))
                 continue
+            refused = None
             try:
-                _return(self.ready(debt.driver, view), debt)
-            except PluginRefused as refusal:
-                yield debt, refusal.because
+                driver = self.ready(debt.driver, view)
+                try:
+                    _return(driver, debt)
+                except PluginRefused as refusal:
+                    refused = refusal.because
             except Refusal as fault:
                 still_owed.add((debt.driver, debt.pool))
                 self._wait_for(debt.driver)
                 yield structs.replace(debt, why=fault.because), None
             else:
                 self._waiting.pop(debt.driver, None)
-                yield debt, None
+                yield debt, refused
 
     def take_differences(self) -> list[str]:
         """Say what plugins answered otherwise than the log has it, when they were asked again; each line once."""

@@ -333,6 +333,22 @@ def test_a_return_that_is_refused_ends_with_what_was_said(plugin: PluginProcess,
     assert controller.views.driver_pools.owed == {}
 
 
+def test_a_handshake_that_is_refused_ends_no_debt(plugin: PluginProcess, opened: Opened, state: Path) -> None:
+    """Only the plugin's answer to the return itself does."""
+    controller = opened(state)
+    network = create(controller)
+    plugin.misbehave("ReleaseAddress", "close")
+    network.create_endpoint("a").delete()
+    controller.close()
+    plugin.misbehave("GetDefaultAddressSpaces", "answer", {"Error": "not yet"}, times=2)
+    again = opened(state)
+    assert "it refuses: not yet" in str(again.recovery)
+    assert len(again.views.driver_pools.owed) == 1
+    again.close()
+    assert opened(state).views.driver_pools.owed == {}
+    assert plugin.pools == {POOL: ["10.9.0.1"]}
+
+
 def test_what_a_failed_command_cannot_give_back_is_owed(plugin: PluginProcess, opened: Opened) -> None:
     """Compensation fails, too: the log says so, and it is tried again."""
     controller = opened()
@@ -528,7 +544,7 @@ def test_a_crash_between_deletion_and_return_is_made_good(plugin: PluginProcess,
     """What is released in the log is owed from then on, whatever becomes of the process."""
     controller = opened(state)
     create(controller).create_endpoint("a")
-    interrupted = mock.patch("netledger.engine.machine.Machine.return_owed", side_effect=KeyboardInterrupt)
+    interrupted = mock.patch("netledger.engine.machine.return_owed", side_effect=KeyboardInterrupt)
     with interrupted, pytest.raises(KeyboardInterrupt):
         controller.endpoints()[0].delete()
     assert plugin.pools[POOL] == ["10.9.0.1", "10.9.0.2"]
