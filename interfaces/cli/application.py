@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
+from . import addresses, checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -30,7 +30,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-for _group in (networks.app, endpoints.app, sandboxes.app, logs.app):
+for _group in (networks.app, endpoints.app, sandboxes.app, addresses.app, logs.app):
     app.command(_group)
 _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.plan,
