@@ -7,7 +7,6 @@ ever used. Knows nothing of: what the calls mean.
 
 from __future__ import annotations
 
-import http.client
 import io
 import socket
 import time
@@ -108,6 +107,8 @@ class Transport:
         return there.st_ino, there.st_ctime_ns
 
     def _post(self, asked: str, method: str, body: bytes, deadline: float) -> tuple[int, bytes]:
+        import http.client  # takes longer to load than most commands take
+
         was_sent = False
         try:
             stream = _Stream(self._connect(deadline), deadline, self.limits.read_seconds)

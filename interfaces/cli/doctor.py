@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from ...domain.errors import NetledgerError
 from . import machine
 from .exits import DONE, UNAVAILABLE, exit_of, lacks_permission
-from .options import HERE, THIS_HOST, Host, Log
+from .options import HERE, THIS_HOST, Host, Log, plugin_directories
 from .printing import clean, console, document
 
 OK, NOTE, MISSING = "ok", "note", "missing"
@@ -157,9 +157,9 @@ def _settings(_: Log, host: Host) -> Iterator[Finding]:
 def _plugins(_: Log, __: Host) -> Iterator[Finding]:
     """Shake hands with every plugin whose socket or file is where Docker looks for it."""
     from ...domain.errors import Refusal
-    from ...engine.remote import PLUGIN_DIRECTORIES, Limits, Transport, addresses, implemented
+    from ...engine.remote import Limits, Transport, addresses, implemented
 
-    for name, where in addresses(PLUGIN_DIRECTORIES):
+    for name, where in addresses(plugin_directories()):
         if isinstance(where, str):
             yield Finding("plugins", name, NOTE, where)
             continue

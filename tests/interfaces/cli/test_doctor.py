@@ -95,7 +95,7 @@ def test_facts_that_cannot_be_had_are_none(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_it_lists_the_plugins_that_are_found(cli, missing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With where each listens and what it implements; one that is of no use is a note."""
-    monkeypatch.setattr("netledger.engine.remote.PLUGIN_DIRECTORIES", (tmp_path,))
+    monkeypatch.setenv("NETLEDGER_PLUGINS", f"{tmp_path}:{tmp_path}/none")
     assert not any(finding["area"] == "plugins" for finding in cli("doctor --json").json["findings"])
     plugin = PluginProcess(tmp_path, "lab")
     try:
