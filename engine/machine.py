@@ -25,6 +25,7 @@ from .compensation import blame, cause
 from .deciding import Batch, Decider, clock_steps
 from .requests import Author
 from .results import Result
+from .returning import return_owed, settle
 from .surroundings import here
 
 APPEND_ATTEMPTS = 8
@@ -72,6 +73,7 @@ class Machine(Struct):
             advance = self.advance(author)
             if advance.faults:
                 self._answer_faults(results, advance.faults, author)
+        return_owed(self, author)
         return results
 
     def advance(self, author: Author) -> Advance:
@@ -80,10 +82,25 @@ class Machine(Struct):
         return self._recorded(self.subscriber.applied, self.subscriber.advance(), author)
 
     def commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
-        """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it."""
-        return self._commit(lambda: self.decider.decide(commands, author), len(commands))
+        """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it.
 
-    def _commit(self, decide: Callable[[], Batch], count: int) -> list[Result]:
+        What remote drivers gave and no event kept has been given back when it returns or raises, or is owed to them.
+        """
+        return self._commit(lambda: self.decider.decide(commands, author), len(commands), author)
+
+    def _commit(self, decide: Callable[[], Batch], count: int, author: Author) -> list[Result]:
+        try:
+            results = self._append(decide, count)
+        except BaseException as error:
+            try:
+                settle(self, [], author)
+            except NetledgerError as second:
+                error.add_note(f"and what remote drivers gave for it could not be noted as owed to them: {second}")
+            raise
+        settle(self, results, author)
+        return results
+
+    def _append(self, decide: Callable[[], Batch], count: int) -> list[Result]:
         for _ in range(APPEND_ATTEMPTS):
             self.catch_up()
             before = self.views.position
@@ -215,7 +232,7 @@ class Machine(Struct):
         """
         if not failed:
             return
-        undone = self._commit(lambda: self.decider.decide_undoing(failed), len(failed))
+        undone = self._append(lambda: self.decider.decide_undoing(failed), len(failed))
         if not undone:
             return
         errors: list[NetledgerError] = [result.error for result in undone if result.error is not None]

@@ -63,7 +63,9 @@ def create(  # noqa: PLR0913  # a parameter for each option
     ] = "next",
     rest: Annotated[int, Parameter(help="Seconds that an address rests before another gets it. Else 0.")] = 0,
     grace: Annotated[int, Parameter(help="Seconds that a sticky address is kept for its name. Else 0.")] = 0,
-    ipam_driver: Annotated[str, Parameter(help="What gives addresses: default, or null for none.")] = "default",
+    ipam_driver: Annotated[
+        str, Parameter(help="What gives addresses: default, null for none, or the name of an IPAM plugin.")
+    ] = "default",
     ipam_opt: Annotated[tuple[str, ...], Parameter(help="An option of it, KEY=VALUE; repeatable.")] = (),
     opt: Annotated[
         tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of the driver, KEY=VALUE; repeatable.")
