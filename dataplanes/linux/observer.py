@@ -11,12 +11,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...domain.objects import Address, Bridge, Firewall, KernelObject, Key, Namespace, Route, Sysctl, VethPair
+from ...domain.objects import (
+    Address,
+    Bridge,
+    Firewall,
+    ForwardPolicy,
+    KernelObject,
+    Key,
+    Namespace,
+    Route,
+    Sysctl,
+    VethPair,
+)
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
 from .kernel import Kernel
+from .lifting import lift_parented_here, lift_parents
 from .localnet import routed
-from .marks import Marks
+from .marks import EndpointMark, Marks
 from .netlink import Conversation, is_passing
 from .rooms import Lost, open_room
 from .rtnetlink import (
@@ -31,9 +43,11 @@ from .rtnetlink import (
     list_routes,
 )
 from .run import HOST
+from .settings import read_settings
 from .sysctls import read_sysctl
 
 DEFAULT_MTU = 1500
+_UNMARKED = EndpointMark(EndpointId(""))
 CONTRADICTORY = -1
 """An MTU that nobody asks for: the thing is not as any of ours is (down, or its two ends differ)."""
 
@@ -51,13 +65,16 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
 
     bridges = [link for link in links if link.kind == "bridge" and kernel.marks.owns(link)]
     objects += [bridge_of(kernel.marks, link) for link in bridges]
-    configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in bridges}))
+    objects += lift_parents(kernel.marks, links)
+    foreign = {link.index: link.name for link in links if link.kind == "bridge" and not kernel.marks.owns(link)}
+    configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in bridges} | foreign))
     objects += configured
     objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
     try:
         found = kernel.firewall.observe()
         objects += [Firewall()] if found.is_whole else []
         objects += routed(found.objects)
+        objects += _adopted(kernel, set(foreign.values()), configured, found.objects)
     except OSError as error:  # nothing to look with, so none of ours can be there
         if is_passing(error):
             raise
@@ -73,8 +90,20 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     here = {link.index: link for link in links}
     unclaimed = hosts.values()
     objects += [pair_of(kernel.marks, host, names, _here(host, here), HOST) for host in unclaimed]
+    objects += [thing for _, thing in lift_parented_here(kernel.marks, links, names, HOST)]
     dying = frozenset(Key(f"veth/{link.name}") for link in links if link.group == kernel.marks.trash)
     return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost))
+
+
+def _adopted(
+    kernel: Kernel, foreign: set[str], configured: Iterable[KernelObject], programmed: Iterable[KernelObject]
+) -> list[Bridge]:
+    """List the bridges of others that are networks of ours, as our policy or an address of ours on them says."""
+    told = {thing.bridge for thing in programmed if isinstance(thing, ForwardPolicy)}
+    told |= {thing.device for thing in configured if isinstance(thing, Address)}
+    kernel.adopted |= told & foreign
+    kernel.adopted &= foreign
+    return [Bridge(name, NetworkId(""), b"", 0, adopted=True) for name in sorted(kernel.adopted)]
 
 
 def bridge_of(marks: Marks, link: Link) -> Bridge:
@@ -121,7 +150,8 @@ def find_container_end(marks: Marks, host: Link, links: Iterable[Link]) -> Link 
 
 
 def _is_live(marks: Marks, link: Link) -> bool:
-    return link.group == marks.live
+    """Whether a veth end is an endpoint's, and not parked."""
+    return link.group == marks.live and marks.read_stand_in(link.alias) is None and not marks.is_far_end(link.alias)
 
 
 def _here(host: Link, here: Mapping[int, Link]) -> Link | None:
@@ -146,6 +176,7 @@ def _sandbox(
         if place.kind is SandboxKind.MANAGED and any(link.index == LOOPBACK_INDEX and link.is_up for link in links):
             objects.append(Namespace(sandbox, place.path))
         devices: dict[int, str] = {}
+        marked: dict[str, EndpointMark] = {}
         for link in links:
             host = hosts.get(link.peer) if link.kind == "veth" else None
             if host is None or find_container_end(kernel.marks, host, (link,)) is None:
@@ -153,7 +184,13 @@ def _sandbox(
             del hosts[host.index]
             objects.append(pair_of(kernel.marks, host, names, link, sandbox))
             devices[link.index] = link.name
+            marked[link.name] = kernel.marks.read_endpoint(link.alias) or _UNMARKED
+        for link, thing in lift_parented_here(kernel.marks, links, names, sandbox):
+            objects.append(thing)
+            devices[link.index] = link.name
+            marked[link.name] = kernel.marks.read_endpoint(link.alias) or _UNMARKED
         if place.kind is not SandboxKind.DELEGATED:
+            objects += read_settings(kernel, room, sandbox, marked)
             objects += _configured(room.conversation, sandbox, devices)
         return objects
     finally:

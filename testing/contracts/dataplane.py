@@ -18,6 +18,7 @@ from ...dataplanes.plan import difference
 from ...dataplanes.subscriber import place_of
 from ...domain.commands import Command, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint
 from ...domain.facts import FEATURES
+from ...domain.networks import links_of
 from ...domain.objects import (
     TRACELESS,
     Address,
@@ -35,6 +36,7 @@ from ...domain.objects import (
 from ...domain.values import SandboxId, SandboxKind
 from ...projections.desired import lower_everything
 from ..desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+from .kinds import KindsContract
 
 ObjectT = TypeVar("ObjectT", bound=KernelObject)
 
@@ -52,6 +54,9 @@ class Others(Protocol):
 
     def make_interface(self, name: str) -> None:
         """Make an interface in the host's namespace that bears no mark of ours."""
+
+    def make_bridge(self, name: str) -> None:
+        """Make a bridge in the host's namespace that bears no mark of ours, up."""
 
     def listen(self, port: int) -> None:
         """Hold a TCP port at every IPv4 address of the host."""
@@ -80,7 +85,9 @@ class World:
     def plan(self, *commands: Command) -> Plan:
         """Plan what these commands change, without observing."""
         before = self.wanted
-        self.desk.do(*commands, capabilities=self.dataplane.capabilities())
+        names = [name for command in commands for name in links_of(command)]
+        links = self.dataplane.links(names) if names else {}
+        self.desk.do(*commands, capabilities=self.dataplane.capabilities(), links=links)
         for sandbox in self.desk.views.sandboxes.sandboxes:
             place = place_of(self.desk.views, sandbox)
             assert place is not None
@@ -150,7 +157,7 @@ def everything(world: World) -> Sequence[Command]:
     )
 
 
-class DataplaneContract:
+class DataplaneContract(KindsContract):
     """What any dataplane keeps."""
 
     @pytest.fixture
@@ -255,7 +262,7 @@ class DataplaneContract:
         observed = world.observed()
         for step in plan:
             assert observed[step.key] == step.object
-        assert observed.keys() == world.wanted.keys()
+        assert _lasting(observed) == _lasting(world.wanted)
         world.apply(Plan(tuple(restored), world.places))
         world.check()
 
@@ -366,6 +373,10 @@ class DataplaneContract:
         assert all(missing.values())
         assert dataplane.boot_id() == dataplane.boot_id() != ""
         assert dataplane.name, "a dataplane has a name"
+
+
+def _lasting(things: Mapping[Key, KernelObject]) -> set[Key]:
+    return {key for key, thing in things.items() if not isinstance(thing, TRACELESS)}
 
 
 def _other_host(thing: KernelObject) -> bytes:

@@ -26,6 +26,11 @@ class Others:
         """Make a bridge without a mark."""
         shell("ip", "-n", self.host.name, "link", "add", name, "type", "bridge")
 
+    def make_bridge(self, name: str) -> None:
+        """Make a bridge without a mark, up."""
+        shell("ip", "-n", self.host.name, "link", "add", name, "type", "bridge")
+        shell("ip", "-n", self.host.name, "link", "set", name, "up")
+
     def listen(self, port: int) -> None:
         """Listen with a socket in the host's namespace."""
 
