@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes
+from . import checking, doctor, endpoints, logs, networks, reaching, reconciling, sandboxes, setkey
 from .exits import BUG, CUT_OFF, DONE, EXITS, USAGE, UsageError, exit_of
 from .printing import complain, table
 
@@ -41,6 +41,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     logs.verify,
     checking.check,
     doctor.doctor,
+    setkey.setkey,
 )
 for _command in _COMMANDS:
     app.command(_command)
