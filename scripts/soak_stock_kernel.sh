@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Run kernel tests on a stock Debian kernel under qemu, which has what others lack: ipvlan, 802.1Q, dummy. Arguments go
-# to pytest, after the tests' files. Emulated where there is no /dev/kvm: the boot takes half a minute.
+# to pytest, after the tests' files. The processor is emulated, so that it runs anywhere: the boot takes half a minute.
 #
-# Nothing of the machine is changed but packages: qemu-system-x86 and kmod are installed if they are missing and apt can;
-# the kernel is unpacked into .cache/stock-kernel, and linked under /lib/modules while the tests run. Without root, apt
+# Nothing of the machine is changed but packages: qemu-system-x86, kmod and busybox-static are installed if they are
+# missing and apt can; the kernel is unpacked into .cache/stock-kernel, and linked under /lib/modules while the tests run. Without root, apt
 # or the packages it says so and ends with status 77.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,10 +15,11 @@ say() { printf 'soak_stock_kernel: %s\n' "$*" >&2; }
 give_up() { say "not run: $*"; exit 77; }
 
 prepare_tools() {
-    PATH="$PATH:/usr/sbin:/sbin"
+    PATH="$cache/tools/bin:$PATH:/usr/sbin:/sbin"
     local missing=()
     command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
     command -v depmod >/dev/null || missing+=(kmod)
+    command -v busybox >/dev/null || missing+=(busybox-static)
     command -v script >/dev/null || missing+=(bsdutils)
     if [ "${#missing[@]}" -gt 0 ]; then
         say "installing ${missing[*]}"
@@ -76,7 +77,7 @@ if [ ! -e "$link" ]; then
     trap 'rm -f "$link"' EXIT
 fi
 boot=("$cache/tools/bin/vng" -v --run "$root/boot/vmlinuz-$version" --force-9p --memory 2G --cpus 2)
-[ -w /dev/kvm ] || boot+=(--disable-kvm)
+boot+=(--disable-kvm) # a /dev/kvm that is there need not work: in many virtual machines it does not
 boot+=(-- "bash $cache/guest.sh")
 say "booting Linux $version"
 script -qec "$(printf '%q ' "${boot[@]}")" "$cache/log" </dev/null || true

@@ -66,18 +66,20 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     bridges = [link for link in links if link.kind == "bridge" and kernel.marks.owns(link)]
     objects += [bridge_of(kernel.marks, link) for link in bridges]
     objects += lift_parents(kernel.marks, links)
-    foreign = {link.index: link.name for link in links if link.kind == "bridge" and not kernel.marks.owns(link)}
-    configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in bridges} | foreign))
-    objects += configured
-    objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
+    programmed: Iterable[KernelObject] = ()
     try:
         found = kernel.firewall.observe()
         objects += [Firewall()] if found.is_whole else []
-        objects += routed(found.objects)
-        objects += _adopted(kernel, set(foreign.values()), configured, found.objects)
+        programmed = found.objects
+        objects += routed(programmed)
     except OSError as error:  # nothing to look with, so none of ours can be there
         if is_passing(error):
             raise
+    adopted = _adopted(kernel, links, programmed)
+    objects += [Bridge(link.name, NetworkId(""), b"", 0, adopted=True) for link in adopted]
+    configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in (*bridges, *adopted)}))
+    objects += configured
+    objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
 
     for sandbox, place in places.items():
         if not place.path:
@@ -95,15 +97,17 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost))
 
 
-def _adopted(
-    kernel: Kernel, foreign: set[str], configured: Iterable[KernelObject], programmed: Iterable[KernelObject]
-) -> list[Bridge]:
-    """List the bridges of others that are networks of ours, as our policy or an address of ours on them says."""
+def _adopted(kernel: Kernel, links: Sequence[Link], programmed: Iterable[KernelObject]) -> list[Link]:
+    """List the bridges of others that are networks of ours: as our table's policy says, or ports of ours in them.
+
+    The mark on an address does not say so: it is every instance's.
+    """
     told = {thing.bridge for thing in programmed if isinstance(thing, ForwardPolicy)}
-    told |= {thing.device for thing in configured if isinstance(thing, Address)}
-    kernel.adopted |= told & foreign
-    kernel.adopted &= foreign
-    return [Bridge(name, NetworkId(""), b"", 0, adopted=True) for name in sorted(kernel.adopted)]
+    ports = {link.master for link in links if link.kind == "veth" and _is_live(kernel.marks, link)}
+    foreign = [link for link in links if link.kind == "bridge" and not kernel.marks.owns(link)]
+    kernel.adopted |= {link.name for link in foreign if link.name in told or link.index in ports}
+    kernel.adopted &= {link.name for link in foreign}
+    return [link for link in foreign if link.name in kernel.adopted]
 
 
 def bridge_of(marks: Marks, link: Link) -> Bridge:

@@ -23,8 +23,8 @@ class Others:
         self.stack = stack
 
     def make_interface(self, name: str) -> None:
-        """Make a bridge without a mark."""
-        shell("ip", "-n", self.host.name, "link", "add", name, "type", "bridge")
+        """Make one end of a cable without a mark, which is no bridge: such a one would be adopted."""
+        shell("ip", "-n", self.host.name, "link", "add", name, "type", "veth", "peer", "elsewhere")
 
     def make_bridge(self, name: str) -> None:
         """Make a bridge without a mark, up."""
