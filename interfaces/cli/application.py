@@ -26,6 +26,7 @@ from . import (
     reaching,
     reconciling,
     sandboxes,
+    setkey,
     simulating,
     watching,
 )
@@ -57,6 +58,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     checking.check,
     simulating.simulate,
     doctor.doctor,
+    setkey.setkey,
 )
 for _command in _COMMANDS:
     app.command(_command)

@@ -15,7 +15,7 @@ import pytest
 from netledger.dataplanes.contract import Claim, Instance, Plan, Step, Verb
 from netledger.dataplanes.linux import LinuxDataplane
 from netledger.dataplanes.linux.firewall import iptables
-from netledger.dataplanes.linux.probe import NOT_YET
+from netledger.dataplanes.linux.probe import OF_SOME_KERNELS
 from netledger.domain.facts import BASIC_FEATURES, FEATURES
 from netledger.domain.objects import Firewall
 
@@ -44,7 +44,7 @@ def test_a_missing_library(stage, monkeypatch):
     monkeypatch.setattr(nftables, "LIBRARY", "libnftables.so.99")
     try:
         missing = stage.dataplane.capabilities().missing
-        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert set(missing) - set(OF_SOME_KERNELS) == {"firewall"}
         assert "apt install libnftables1" in missing["firewall"]
     finally:
         nftables._load.cache_clear()
@@ -98,7 +98,7 @@ def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, w
         patch.setattr(f"netledger.dataplanes.linux.{where}", fail)
         missing = stage.dataplane.capabilities().missing
     assert "Too many open files" in missing["namespace"]
-    assert set(stage.dataplane.capabilities().missing) <= set(NOT_YET)
+    assert set(stage.dataplane.capabilities().missing) <= set(OF_SOME_KERNELS)
 
 
 LIMITED = """if True:
@@ -169,7 +169,7 @@ def test_iptables_without_its_library(host, tmp_path, monkeypatch):
     dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall="iptables")
     try:
         missing = dataplane.capabilities().missing
-        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert set(missing) - set(OF_SOME_KERNELS) == {"firewall"}
         assert "No module named 'iptc_that_is_not_there'" in missing["firewall"]
         assert "install it with netledger's extra `iptables`" in missing["firewall"]
         outcome = dataplane.apply(Plan((Step(Verb.MAKE, Firewall()),), {}))[0]
