@@ -162,7 +162,7 @@ def set_sandbox_key(view: View, command: SetSandboxKey, context: Context) -> Dec
     if sandbox.event.kind is not SandboxKind.DELEGATED:
         raise Conflict(
             asked,
-            f"it is a {sandbox.event.kind} sandbox, whose namespace is known",
+            f"its kind is {sandbox.event.kind}, and its namespace is known",
             "hand namespaces over to delegated ones only",
             position=sandbox.position,
         )
