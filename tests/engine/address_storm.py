@@ -12,9 +12,11 @@ import json
 import random
 import select
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from netledger import Controller
 from netledger.domain.commands import (
@@ -35,7 +37,7 @@ from netledger.domain.events import (
     Event,
     Recorded,
 )
-from netledger.domain.values import AllocationPolicy, EndpointId, format_address, parse_address
+from netledger.domain.values import AllocationPolicy, EndpointId, Position, format_address, parse_address
 from tests.desk import create_endpoint, create_network, identifier, pool
 
 Told = tuple[list[tuple[int, str, str, str]], dict[str, int]]
@@ -46,6 +48,7 @@ NETWORKS = ("wide", "narrow", "sticky", "six", "resting")
 LEASED = "10.4.0.0/24"
 MOST_OF_A_BATCH = 8
 MOST_HELD = 60
+LATE_SECONDS = 0.004
 
 
 def lay_ground(controller: Controller) -> None:
@@ -167,7 +170,16 @@ def main(state: str, name: str, seed: str) -> None:
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
+    chance = random.Random(seed)
     with Controller.open(Path(state), dataplane="none", synchronous="NORMAL") as controller:
+        append = controller.ledger.append
+
+        def append_late(*batch: Any) -> Position:
+            """Let others in between deciding and appending: left to chance that is rare on few processors."""
+            time.sleep(chance.uniform(0, LATE_SECONDS))
+            return append(*batch)
+
+        controller.ledger.append = append_late  # type: ignore[method-assign]
         work(Writer(controller, name, seed), tell, lambda: bool(select.select([sys.stdin], [], [], 0)[0]))
 
 
