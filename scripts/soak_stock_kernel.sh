@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly cache="$PWD/.cache/stock-kernel" root="$PWD/.cache/stock-kernel/root"
-readonly tests=(tests/kernel/linux/test_{probing,contract,macvlan,ipvlan,vlan,bridge_options}.py)
+readonly tests=(tests/kernel/linux/test_{ipvlan,vlan,macvlan,bridge_options,contract}.py)
 
 say() { printf 'soak_stock_kernel: %s\n' "$*" >&2; }
 give_up() { say "not run: $*"; exit 77; }
@@ -59,7 +59,7 @@ write_guest_program() {
         printf 'echo %q >/proc/sys/kernel/modprobe\n' "$cache/modprobe"
         printf 'for module in bridge veth macvlan ipvlan 8021q dummy af_packet nf_tables; do %q $module; done\n' "$cache/modprobe"
         printf 'mount -t tmpfs tmpfs /run; mkdir -p /run/netns; cd %q\n' "$PWD"
-        printf '.venv/bin/python -m pytest --kernel -p no:cacheprovider --timeout=1800 -rs -q'
+        printf '.venv/bin/python -m pytest --kernel -p no:cacheprovider --timeout=1800 -rs -v'
         printf ' %q' "${tests[@]}" "$@"
         printf '\necho "pytest ended with status $?"\n'
     } >"$cache/guest.sh"
@@ -80,5 +80,5 @@ boot=("$cache/tools/bin/vng" -v --run "$root/boot/vmlinuz-$version" --force-9p -
 boot+=(--disable-kvm) # a /dev/kvm that is there need not work: in many virtual machines it does not
 boot+=(-- "bash $cache/guest.sh")
 say "booting Linux $version"
-script -qec "$(printf '%q ' "${boot[@]}")" "$cache/log" </dev/null || true
+script -qfec "$(printf '%q ' "${boot[@]}")" "$cache/log" </dev/null || true
 grep -q 'pytest ended with status 0' "$cache/log" || { say "failed; what it said is in $cache/log"; exit 1; }
