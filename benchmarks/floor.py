@@ -93,7 +93,7 @@ class Floor:
     def pack(self, wanted: Wanted, bridge: int) -> Packed:
         """Pack every message; not counted."""
         pair, mark = wanted.pair, rt.alias(self._marks.endpoint(wanted.pair.endpoint))
-        isolation = rt.port_isolation(isolated=True) if pair.isolated else b""
+        isolation = rt.port_settings(isolated=pair.isolated)
         create = self._create(pair, bridge)
         inside = [
             rt.set_link(index=rt.LOOPBACK_INDEX, up=True),

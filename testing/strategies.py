@@ -99,12 +99,18 @@ def commands(views: Views, universe: Universe | None = None) -> st.SearchStrateg
     return numbers().map(lambda found: Author(Drawn(found), universe, lambda: views).command())
 
 
-def histories(max_batches: int = 12, universe: Universe | None = None) -> st.SearchStrategy[list[list[Command]]]:
-    """Draw batches of commands, the first of which lays some ground."""
-    step = st.tuples(st.sampled_from(KINDS), numbers())
-    ground = st.tuples(*(numbers() for _ in GROUND)).map(lambda found: list(zip(GROUND, found, strict=True)))
+def histories(
+    max_batches: int = 12,
+    universe: Universe | None = None,
+    *,
+    ground: Sequence[str] = GROUND,
+    kinds: Sequence[str] = KINDS,
+) -> st.SearchStrategy[list[list[Command]]]:
+    """Draw batches of commands, the first of which lays some ground; `kinds`: of those that follow."""
+    step = st.tuples(st.sampled_from(kinds), numbers())
+    first = st.tuples(*(numbers() for _ in ground)).map(lambda found: list(zip(ground, found, strict=True)))
     rest = st.lists(st.lists(step, min_size=1, max_size=COMMANDS_A_BATCH), min_size=1, max_size=max_batches)
-    return st.builds(lambda first, others: _write([first, *others], universe), ground, rest)
+    return st.builds(lambda batch, others: _write([batch, *others], universe), first, rest)
 
 
 def _write(plan: Sequence[Sequence[tuple[str, list[int]]]], universe: Universe | None) -> list[list[Command]]:

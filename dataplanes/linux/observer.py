@@ -124,7 +124,11 @@ def bridge_of(marks: Marks, link: Link) -> Bridge:
 
 
 def pair_of(marks: Marks, host: Link, names: Mapping[int, str], container: Link | None, sandbox: SandboxId) -> VethPair:
-    """Lift a veth's two ends to a pair; `container` None when it was found nowhere."""
+    """Lift a veth's two ends to a pair; `container` None when it was found nowhere.
+
+    A port that is not in hairpin mode reads back unlike any that is wanted.
+    """
+    mtu = _mtu(host) if host.is_hairpin else CONTRADICTORY
     mark = marks.read_endpoint(host.alias)
     endpoint = mark.endpoint if mark else EndpointId("")
     bridge = names.get(host.master, "") if host.is_up else ""
@@ -132,9 +136,9 @@ def pair_of(marks: Marks, host: Link, names: Mapping[int, str], container: Link 
         name, mac = mark.delegation.name, mark.delegation.mac
         if container is not None and sandbox == HOST:
             name, mac = container.name, container.mac
-        return VethPair(host.name, endpoint, bridge, HOST, name, mac, _mtu(host), host.is_isolated, up=False)
+        return VethPair(host.name, endpoint, bridge, HOST, name, mac, mtu, host.is_isolated, up=False)
     if container is None:
-        return VethPair(host.name, endpoint, bridge, HOST, "", b"", _mtu(host), host.is_isolated, up=False)
+        return VethPair(host.name, endpoint, bridge, HOST, "", b"", mtu, host.is_isolated, up=False)
     other = marks.read_endpoint(container.alias)
     return VethPair(
         host.name,
@@ -143,7 +147,7 @@ def pair_of(marks: Marks, host: Link, names: Mapping[int, str], container: Link 
         sandbox,
         container.name,
         container.mac,
-        _mtu(host) if host.mtu == container.mtu else CONTRADICTORY,
+        mtu if host.mtu == container.mtu else CONTRADICTORY,
         host.is_isolated,
         up=container.is_up and other is not None and other.endpoint == endpoint,
     )

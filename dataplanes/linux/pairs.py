@@ -35,7 +35,7 @@ from .rtnetlink import (
     hardware_address,
     list_links,
     master,
-    port_isolation,
+    port_settings,
     set_link,
     size,
 )
@@ -207,7 +207,7 @@ def _adjust(run: Run, number: int, bridge: int, room: Room | None) -> bool:
     mark = kernel.marks.endpoint(pair.endpoint, None if pair.up else Delegation(pair.name, pair.mac))
     at_host = [
         set_link(index=host.index, attributes=master(bridge) + wanted_size),
-        set_link(index=host.index, up=True, attributes=alias(mark) + port_isolation(isolated=pair.isolated)),
+        set_link(index=host.index, up=True, attributes=alias(mark) + port_settings(isolated=pair.isolated)),
     ]
     failures = list(kernel.links.attempt(at_host).values())
     if pair.up:
@@ -230,7 +230,7 @@ def _dress(run: Run, created: Sequence[int]) -> list[int]:
         pair = _pair(run, number)
         quiet = run.kernel.quiet(pair.mtu)
         mark = marks.endpoint(pair.endpoint, None if pair.up else Delegation(pair.name, pair.mac))
-        attributes = alias(mark) + quiet + (port_isolation(isolated=True) if pair.isolated else b"")
+        attributes = alias(mark) + quiet + port_settings(isolated=pair.isolated)
         messages.append(set_link(name=pair.host_name, up=True, attributes=attributes))
         meant.append(number)
         if not pair.up:

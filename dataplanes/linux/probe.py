@@ -28,7 +28,7 @@ from .rtnetlink import (
     decode_addresses,
     list_addresses,
     master,
-    port_isolation,
+    port_settings,
     set_link,
 )
 from .run import PERMISSION
@@ -135,7 +135,7 @@ def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
         missing["port isolation"] = "it could not be tried without bridge and veth"
         return
     ask("port isolation", set_link(name="veth0", attributes=master(bridge.index)), "")
-    ask("port isolation", set_link(name="veth0", attributes=port_isolation(isolated=True)), "Linux 4.18 has it")
+    ask("port isolation", set_link(name="veth0", attributes=port_settings(isolated=True)), "Linux 4.18 has it")
 
 
 def _try_parents(conversation: Conversation, missing: dict[str, str]) -> None:

@@ -40,7 +40,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_NET_NS_FD = 18, 20, 26, 27, 28
 IFLA_EXT_MASK, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES, IFLA_LINK_NETNSID = 29, 31, 32, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-IFLA_BRPORT_ISOLATED = 33
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 VETH_INFO_PEER = 1
 IFLA_INET6_ADDR_GEN_MODE, ADDRESS_GENERATION_NONE = 8, 1
 SKIP_STATISTICS = 8
@@ -88,6 +88,7 @@ class Link(Struct, frozen=True, gc=False):
     peer: int
     peer_namespace: int
     is_isolated: bool
+    is_hairpin: bool = False
     parameters: bytes = b""
     """What is particular to its kind (IFLA_INFO_DATA), for kinds that stand on another link; see `kinds`."""
 
@@ -184,13 +185,15 @@ def size(mtu: int) -> bytes:
     return attribute_u32(IFLA_MTU, mtu)
 
 
-def port_isolation(*, isolated: bool) -> bytes:
-    """Pack whether a bridge port reaches no other isolated port."""
-    return nested(
-        IFLA_LINKINFO,
-        attribute_text(IFLA_INFO_SLAVE_KIND, "bridge"),
-        nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_ISOLATED, bytes([isolated]))),
-    )
+def port_settings(*, isolated: bool) -> bytes:
+    """Pack whether a bridge port reaches no other isolated port, and that frames may leave where they came in.
+
+    That is hairpin mode. A published port that is reached from the very endpoint needs it, where bridged packets pass
+    the IP layer's hooks: there they are translated and stay on the bridge.
+    """
+    settings = attribute(IFLA_BRPORT_MODE, b"\1") + attribute(IFLA_BRPORT_ISOLATED, bytes([isolated]))
+    kind = attribute_text(IFLA_INFO_SLAVE_KIND, "bridge")
+    return nested(IFLA_LINKINFO, kind, nested(IFLA_INFO_SLAVE_DATA, settings))
 
 
 def delete_link(index: int) -> Message:
@@ -279,9 +282,10 @@ def decode_link(body: bytes) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(body)
     found = attributes_of(body, _LINK.size)
     information = attributes_of(found[IFLA_LINKINFO]) if IFLA_LINKINFO in found else {}
-    isolated = 0
+    isolated = hairpin = 0
     if IFLA_INFO_SLAVE_DATA in information and text_of(information.get(IFLA_INFO_SLAVE_KIND)) == "bridge":
-        isolated = number_of(attributes_of(information[IFLA_INFO_SLAVE_DATA]).get(IFLA_BRPORT_ISOLATED))
+        settings = attributes_of(information[IFLA_INFO_SLAVE_DATA])
+        isolated, hairpin = (number_of(settings.get(kind)) for kind in (IFLA_BRPORT_ISOLATED, IFLA_BRPORT_MODE))
     namespace = found.get(IFLA_LINK_NETNSID)
     kind = text_of(information.get(IFLA_INFO_KIND))
     return Link(
@@ -297,6 +301,7 @@ def decode_link(body: bytes) -> Link:
         number_of(found.get(IFLA_LINK)),
         -1 if namespace is None else number_of(namespace),
         bool(isolated),
+        bool(hairpin),
         bytes(information.get(IFLA_INFO_DATA, b"")) if kind in KINDS_ON_A_PARENT else b"",
     )
 

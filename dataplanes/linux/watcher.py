@@ -52,7 +52,7 @@ GATHERING_SECONDS = 0.02
 _INDEX = struct.Struct("=4xi")
 _NETCONF_INDEX = 1
 _NUMBER = struct.Struct("=i")
-_LASTING = ("name", "mac", "mtu", "is_isolated")
+_LASTING = ("name", "mac", "mtu", "is_isolated", "is_hairpin")
 HERE = -1
 """The host's namespace, among the kernel's numbers of others."""
 

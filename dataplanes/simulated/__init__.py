@@ -3,7 +3,8 @@
 from .clock import SimulatedClock
 from .dataplane import SimulatedDataplane
 from .faults import FaultPlan, Faults, StepFaults
-from .kernel import KernelError, SimulatedKernel
+from .kernel import SimulatedKernel
+from .limits import KernelError
 
 __all__ = [
     "FaultPlan",

@@ -29,7 +29,8 @@ from ...domain.values import SandboxId, SandboxKind, Subnet
 from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .clock import SimulatedClock
 from .faults import LUCK, Half, Misfortune, StepFaults, askew
-from .kernel import KernelError, SimulatedKernel
+from .kernel import SimulatedKernel
+from .limits import KernelError
 from .model import Device, Ethernet, Loopback
 from .routing import others_routes
 

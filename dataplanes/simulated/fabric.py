@@ -13,7 +13,7 @@ from ...domain.values import SandboxId, parse_address, parse_subnet
 from .forwarding import Journey, Machines
 from .kernel import SimulatedKernel
 from .model import Ethernet, Ipvlan, NetworkNamespace, Segment, Vlan
-from .packets import ECHO, ICMP, ICMPV6, TCP, UDP, Packet, Reach, Spot, Verdict
+from .packets import ECHO, ICMP, ICMPV6, SMALL, TCP, UDP, Packet, Reach, Spot, Verdict
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": 132, "icmp": ICMP}
 FIRST_PORT = 32768
@@ -91,12 +91,16 @@ class Fabric:
         port: int = 0,
         *,
         source_address: bytes = b"",
+        size: int = SMALL,
     ) -> Reach:
-        """Ask whether a process at `source` reaches a destination, and the answer comes back. Leaves nothing behind."""
+        """Ask whether a process at `source` reaches a destination, and the answer comes back. Leaves nothing behind.
+
+        `size`: of the packet that asks, in bytes, its headers included; it is not to be fragmented.
+        """
         address = parse_address(destination) if isinstance(destination, str) else destination
         number = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
         number = ECHO[len(address)] if number in (ICMP, ICMPV6) else number
-        asked, journeys = self._ask(source, Packet(source_address, address, number, next(self._ports), port))
+        asked, journeys = self._ask(source, Packet(source_address, address, number, next(self._ports), port, size=size))
         for journey in journeys:
             for tracker, connection in journey.connections:
                 tracker.remove(connection)

@@ -15,7 +15,7 @@ from ...domain.objects import HOST_NAMESPACE, Key, Route
 from ...domain.values import IPV4_BYTES, family_of, format_address
 from .firewall import Ruling, forward, masquerade, publish
 from .kernel import SimulatedKernel
-from .links import EVERYBODY, Arrival, Frame, Wires, key_of
+from .links import EVERYBODY, Arrival, Frame, Judgement, Wires, key_of
 from .model import BridgeDevice, Device, Firewall, Ipvlan, NetworkNamespace, RouteEntry, Vxlan
 from .neighbourhood import Neighbourhood
 from .packets import ECHO, UDP, Hop, Packet, Verdict
@@ -27,6 +27,7 @@ BRIDGED_PACKETS_PASS = {
     IPV4_BYTES: "net.bridge.bridge-nf-call-iptables",
     16: "net.bridge.bridge-nf-call-ip6tables",
 }
+"""Whether bridged packets pass the IP layer's hooks. Unless set they do not: not every machine has br_netfilter."""
 VXLAN_PORT = 4789
 
 
@@ -91,13 +92,15 @@ class Journey:
         if not packet.source:
             source = self._source(inside, table, packet.destination)
             if source is None:
-                return self._end(Verdict.NO_ROUTE, inside, packet, f"no route to {format_address(packet.destination)}")
+                return self._no_route(inside, packet)
             packet = structs.replace(packet, source=source)
         is_published = table.is_local(packet.destination) and (
             not is_loopback(packet.destination) or self._leads_out_of_loopback(inside, table, packet)
         )
         packet, connection = self._translate(inside, packet, may_publish=is_published)
         if table.is_local(packet.destination):
+            if not inside.devices["lo"].is_up:
+                return self._end(Verdict.DROPPED, inside, packet, "its loopback is down")
             self._confirm(inside, connection)
             return self._deliver(inside, packet)
         return self._route(inside, packet, connection, incoming=None)
@@ -108,10 +111,12 @@ class Journey:
         route = table.route(target.address) if target is not None else None
         if inside.firewall is None or route is None:
             return False
-        return route.device in inside.firewall.loopback[family_of(packet.destination)]
+        family = family_of(packet.destination)
+        is_routed = family != 4 or inside.devices[route.device].routes_loopback
+        return is_routed and route.device in inside.firewall.loopback[family]
 
-    def _receive(self, device: Device, packet: Packet) -> End:
-        """Let a packet come in at an interface."""
+    def _receive(self, device: Device, packet: Packet, port: Device | None = None) -> End:
+        """Let a packet come in at an interface; `port`: of a bridge, the one that it came in at."""
         inside = device.namespace
         table = self.machines.table(inside)
         if is_loopback(packet.source) or is_loopback(packet.destination):
@@ -122,10 +127,19 @@ class Journey:
         if table.is_local(packet.destination):
             self._confirm(inside, connection)
             return self._deliver(inside, packet)
+        return self._pass_on(device, port, packet, connection)
+
+    def _pass_on(self, device: Device, port: Device | None, packet: Packet, connection: Connection | None) -> End:
+        """Forward a packet that came in at an interface and is for somebody else, if this namespace does that."""
+        inside = device.namespace
+        if len(packet.destination) != IPV4_BYTES and self.machines.table(inside).route(packet.destination) is None:
+            return self._no_route(inside, packet)  # says so even where it forwards nothing (ip6_pkt_discard)
         if inside.sysctls.get(FORWARDING[len(packet.destination)], "0") != "1":
             return self._end(Verdict.DROPPED, inside, packet, "forwards nothing")
         if packet.ttl <= 1:
             return self._end(Verdict.TTL_EXCEEDED, inside, packet, "its time to live is over")
+        if port is not None and self._is_bridged_on(device, packet, connection):
+            return self._bridge_on(device, port, packet, connection)
         return self._route(inside, structs.replace(packet, ttl=packet.ttl - 1), connection, incoming=device)
 
     def _route(
@@ -134,10 +148,13 @@ class Journey:
         """Route a packet out of a namespace; `incoming` None: it was sent in it."""
         route = self.machines.table(inside).route(packet.destination)
         if route is None:
-            return self._end(Verdict.NO_ROUTE, inside, packet, f"no route to {format_address(packet.destination)}")
+            return self._no_route(inside, packet)
         device = inside.devices[route.device]
         via = f"via {format_address(route.gateway)} " if route.gateway else ""
         self._hop(inside, f"routes it {via}out of {device.name}", _key_of_route(inside, route, device))
+        if packet.size > device.mtu:  # found out before the rules are asked (ip_forward)
+            words = f"{packet.size} bytes do not fit into the {device.mtu} of {device.name}"
+            return self._end(Verdict.TOO_BIG, inside, packet, words, key_of(device))
         if inside.firewall is not None:
             if incoming is not None:
                 ruling = _forward(inside.firewall, packet, incoming.name, device.name, connection)
@@ -146,9 +163,6 @@ class Journey:
                     return End(Verdict.DROPPED, inside, packet)
             packet = self._masquerade(inside, packet, connection, incoming, device, route)
         self._confirm(inside, connection)
-        if packet.size > device.mtu:
-            words = f"{packet.size} bytes do not fit into the {device.mtu} of {device.name}"
-            return self._end(Verdict.TOO_BIG, inside, packet, words, key_of(device))
         return self._transmit(device, packet, route.gateway or packet.destination)
 
     def _transmit(self, device: Device, packet: Packet, next_hop: bytes) -> End:
@@ -161,8 +175,11 @@ class Journey:
         if arrival is None:
             words = f"nobody at {device.name} answers for {format_address(next_hop)}"
             return self._end(Verdict.NO_NEIGHBOUR, device.namespace, packet, words, key_of(device))
+        return self._arrive(arrival, packet)
+
+    def _arrive(self, arrival: Arrival, packet: Packet) -> End:
         self._pass(arrival)
-        return self._receive(arrival.device, packet)
+        return self._receive(arrival.device, arrival.packet or packet, arrival.port)
 
     def _transmit_ipvlan(self, device: Ipvlan, parent: Device, packet: Packet) -> End:
         """In the layer 3 modes siblings are reached at once, and the parent's namespace routes everything else."""
@@ -275,19 +292,56 @@ class Journey:
         answer = Frame(device.mac, asker.mac, source_for(asker.namespace, asker.name, address) or b"")
         return any(arrival.device is asker for arrival in self._wires.send(device, answer))
 
-    def _judge_bridged(self, bridge: BridgeDevice, packet: Packet) -> Ruling:
-        """Where bridged packets pass the IP layer, the forward chain decides about them, too."""
+    def _judge_bridged(self, bridge: BridgeDevice, packet: Packet) -> Judgement:
+        """Where bridged packets pass the IP layer, the forward chain decides about them, and answers are translated."""
         inside = bridge.namespace
-        if inside.firewall is None or inside.sysctls.get(BRIDGED_PACKETS_PASS[len(packet.source)], "0") != "1":
-            return Ruling(is_accepted=True, why="bridged")
         tracker = self.machines.tracker(inside)
-        connection = tracker.find(packet)[0] if tracker is not None else None
+        if inside.firewall is None or tracker is None or not _sees_bridged(inside, packet):
+            return Judgement(Ruling(is_accepted=True, why="bridged"), packet)
+        connection, is_answer = tracker.find(packet)
         ruling = _forward(inside.firewall, packet, bridge.name, bridge.name, connection)
         if not ruling.is_accepted:
             self._hop(inside, ruling.why, ruling.key)
-        elif tracker is not None and connection is None:
+        elif connection is None:
             self._confirm(inside, Connection(packet.flow, packet.flow))
-        return ruling
+        else:
+            packet = translate(packet, connection, is_answer=is_answer)
+        return Judgement(ruling, packet)
+
+    def _is_bridged_on(self, device: Device, packet: Packet, connection: Connection | None) -> bool:
+        """Whether a packet to a published port stays on the bridge that it came in at.
+
+        Where bridged packets pass the IP layer, it was translated before the bridge looked at it, and the bridge then
+        hands it to the other port itself (br_nf_pre_routing_finish, net/bridge/br_netfilter_hooks.c).
+        """
+        if not isinstance(device, BridgeDevice) or connection is None or not connection.is_translated:
+            return False
+        route = self.machines.table(device.namespace).route(packet.destination)
+        return route is not None and route.device == device.name and _sees_bridged(device.namespace, packet)
+
+    def _bridge_on(self, device: Device, port: Device, packet: Packet, connection: Connection | None) -> End:
+        """Bridge such a packet on: not between isolated ports, and back to its own port only in hairpin mode."""
+        inside = device.namespace
+        assert isinstance(device, BridgeDevice), "a bridge has ports"
+        assert inside.firewall is not None, "something translated the packet"
+        ruling = _forward(inside.firewall, packet, device.name, device.name, connection)
+        self._hop(inside, ruling.why, ruling.key)
+        if not ruling.is_accepted:
+            return End(Verdict.DROPPED, inside, packet)
+        neighbour = self._neighbour(device, packet.destination)
+        if neighbour is None:
+            words = f"nobody at {device.name} answers for {format_address(packet.destination)}"
+            return self._end(Verdict.NO_NEIGHBOUR, inside, packet, words, key_of(device))
+        frame = Frame(device.mac, neighbour, packet.destination)
+        arrival = next(self._wires.through(device, port, frame), None)
+        if arrival is None:
+            words = f"{device.name} sends nothing from {port.name} to itself or between isolated ports"
+            return self._end(Verdict.DROPPED, inside, packet, words, key_of(port))
+        route = self.machines.table(inside).route(packet.destination)
+        assert route is not None, "it leads back to the bridge"
+        packet = self._masquerade(inside, packet, connection, device, device, route)
+        self._confirm(inside, connection)
+        return self._arrive(arrival, packet)
 
     def _tunnel(self, device: Vxlan, remote: bytes) -> Iterator[Device]:
         """Find the other end of a VXLAN where its packets are delivered."""
@@ -311,11 +365,18 @@ class Journey:
         self._hop(inside, why, key)
         return End(verdict, inside, packet)
 
+    def _no_route(self, inside: NetworkNamespace, packet: Packet) -> End:
+        return self._end(Verdict.NO_ROUTE, inside, packet, f"no route to {format_address(packet.destination)}")
+
     def _source(self, inside: NetworkNamespace, table: RoutingTable, destination: bytes) -> bytes | None:
         if table.is_local(destination):
             return destination
         route = table.route(destination)
         return source_for(inside, route.device, route.gateway or destination) if route is not None else None
+
+
+def _sees_bridged(inside: NetworkNamespace, packet: Packet) -> bool:
+    return inside.sysctls.get(BRIDGED_PACKETS_PASS[len(packet.source)], "0") == "1"
 
 
 def _forward(table: Firewall, packet: Packet, incoming: str, outgoing: str, connection: Connection | None) -> Ruling:

@@ -45,9 +45,9 @@ def lift(namespaces: Mapping[SandboxId, NetworkNamespace]) -> Iterator[KernelObj
     for sandbox, namespace in namespaces.items():
         if sandbox != HOST_NAMESPACE and namespace.is_ours:
             yield Namespace(sandbox, namespace.path)
-        yield from (Sysctl(sandbox, name, value) for name, value in namespace.sysctls.items())
+        yield from (Sysctl(sandbox, name, value) for name, value in _asked_sysctls(namespace))
         if namespace.firewall is not None:
-            yield from lift_firewall(namespace.firewall)
+            yield from _lift_firewall(namespace, namespace.firewall)
         for device in namespace.devices.values():
             yield from _lift_device(device)
         ours = (route for route in namespace.routes if route.is_ours)
@@ -69,7 +69,7 @@ def find(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: KernelObject)
             namespace = namespaces.get(wanted.sandbox)
             return None if namespace is None else _find_inside(namespace, wanted)
         case _:
-            return None if host.firewall is None else _find_element(host.firewall, wanted)
+            return None if host.firewall is None else _find_element(host, host.firewall, wanted)
 
 
 def lift_bridge(bridge: BridgeDevice) -> Bridge:
@@ -81,7 +81,7 @@ def lift_bridge(bridge: BridgeDevice) -> Bridge:
 
 
 def lift_pair(end: Veth) -> VethPair:
-    """Lift a veth pair by its host end."""
+    """Lift a veth pair by its host end; a port that is not in hairpin mode reads back unlike any that is wanted."""
     other = end.peer
     assert other is not None, "a pair has two ends"
     return VethPair(
@@ -91,19 +91,19 @@ def lift_pair(end: Veth) -> VethPair:
         other.namespace.sandbox,
         other.name,
         other.mac,
-        _mtu(end) if end.mtu == other.mtu else CONTRADICTORY,
+        _mtu(end) if end.mtu == other.mtu and end.is_hairpin else CONTRADICTORY,
         end.is_isolated,
         up=other.is_up,
     )
 
 
-def lift_firewall(state: FirewallState) -> Iterator[KernelObject]:
+def _lift_firewall(host: NetworkNamespace, state: FirewallState) -> Iterator[KernelObject]:
     """Yield the table and what is in it."""
     yield Firewall()
     for family, bridges in state.masquerade.items():
         yield from (Masquerade(bridge, family, source) for bridge, source in bridges.items())
     for family, names in state.loopback.items():
-        yield from (LoopbackAccess(name, family) for name in names)
+        yield from (LoopbackAccess(name, family) for name in names if _routes_loopback(host, name, family))
     yield from (OpenPort(*place) for place in state.open)
     yield from (_policy(state, bridge) for bridge in state.bridges)
     for (protocol, host_address, host_port), (address, port) in state.ports.items():
@@ -121,7 +121,13 @@ def _policy(state: FirewallState, bridge: str) -> ForwardPolicy:
     )
 
 
-def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | None:
+def _routes_loopback(host: NetworkNamespace, bridge: str, family: int) -> bool:
+    """Whether loopback access is whole: for IPv4 the bridge has its part of it, which goes with the bridge."""
+    device = host.devices.get(bridge)
+    return family != 4 or (device is not None and device.routes_loopback)
+
+
+def _find_element(host: NetworkNamespace, state: FirewallState, wanted: KernelObject) -> KernelObject | None:
     match wanted:
         case Firewall():
             return wanted
@@ -129,7 +135,8 @@ def _find_element(state: FirewallState, wanted: KernelObject) -> KernelObject | 
             source = state.masquerade[wanted.family].get(wanted.bridge)
             return None if source is None else Masquerade(wanted.bridge, wanted.family, source)
         case LoopbackAccess():
-            return wanted if wanted.bridge in state.loopback[wanted.family] else None
+            is_whole = _routes_loopback(host, wanted.bridge, wanted.family)
+            return wanted if wanted.bridge in state.loopback[wanted.family] and is_whole else None
         case OpenPort():
             return wanted if (wanted.protocol, wanted.address, wanted.port) in state.open else None
         case ForwardPolicy():
@@ -172,7 +179,7 @@ def _find_inside(
             done = None if device is None else device.announced
             return None if done is None else Announcement(sandbox, wanted.device, *done)
         case Sysctl():
-            value = namespace.sysctls.get(wanted.name)
+            value = dict(_asked_sysctls(namespace)).get(wanted.name)
             return None if value is None else Sysctl(sandbox, wanted.name, value)
         case Address():
             device = namespace.devices.get(wanted.device)
@@ -224,6 +231,10 @@ def _parent(device: model.Vlan | model.Macvlan | model.Ipvlan) -> str:
 
 def _is_ours(device: Device) -> bool:
     return device.mark is not None or device.name in device.namespace.adopted
+
+
+def _asked_sysctls(namespace: NetworkNamespace) -> Iterator[tuple[str, str]]:
+    return ((name, namespace.sysctls[name]) for name in sorted(namespace.asked_sysctls))
 
 
 def _mtu(device: Device) -> int:

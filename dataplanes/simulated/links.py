@@ -40,10 +40,22 @@ class Passage(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """An interface that a frame came out at, and what it passed on the way."""
+    """An interface that a frame came out at, what it passed on the way, and the packet as it is by now.
+
+    `port`: of a bridge that is itself the one who is meant, where the frame came in.
+    """
 
     device: Device
     passed: tuple[Passage, ...]
+    packet: Packet | None = None
+    port: Device | None = None
+
+
+class Judgement(NamedTuple):
+    """What the IP layer says about a bridged packet, and the packet as it leaves it."""
+
+    ruling: Ruling
+    packet: Packet
 
 
 class Wires:
@@ -51,7 +63,7 @@ class Wires:
 
     def __init__(
         self,
-        judge: Callable[[BridgeDevice, Packet], Ruling],
+        judge: Callable[[BridgeDevice, Packet], Judgement],
         tunnel: Callable[[Vxlan, bytes], Iterator[Device]],
     ) -> None:
         self._judge = judge
@@ -68,7 +80,7 @@ class Wires:
                 is_for_all = frame.destination == EVERYBODY
                 for card in segment.devices.values():
                     may_take = is_for_all or card.mac == frame.destination or card.children or card.bridge is not None
-                    if may_take and card is not device:
+                    if may_take and (card is not device or segment.reflects):
                         yield from self._arrive(card, frame, passed)
             case BridgeDevice():
                 yield from self._bridge(device, None, frame, passed)
@@ -86,14 +98,19 @@ class Wires:
         """Let a frame come in at an interface."""
         if not device.is_up:
             return
+        if device.bridge is not None:
+            yield from self._bridge(device.bridge, device, frame, passed)
+        else:
+            yield from self._up(device, frame, passed)
+
+    def _up(
+        self, device: Device, frame: Frame, passed: tuple[Passage, ...], port: Device | None = None
+    ) -> Iterator[Arrival]:
+        """Hand a frame to an interface and to those that stand on it; `port`: of a bridge, where it came in."""
         if frame.vlan:
             for child in device.children:
                 if isinstance(child, Vlan) and child.vlan == frame.vlan:
                     yield from self._arrive(child, frame._replace(vlan=0), passed)
-            if device.bridge is None:
-                return
-        if device.bridge is not None:
-            yield from self._bridge(device.bridge, device, frame, passed)
             return
         taken = False
         for child in device.children:
@@ -101,7 +118,11 @@ class Wires:
                 taken = True
                 yield from self._arrive(child, frame, (*passed, Passage(device, f"passes it up to {child.name}")))
         if frame.destination == EVERYBODY or (frame.destination == device.mac and not taken):
-            yield Arrival(device, passed)
+            yield Arrival(device, passed, frame.packet, port)
+
+    def through(self, bridge: BridgeDevice, port: Device, frame: Frame) -> Iterator[Arrival]:
+        """Bridge a frame that came in at a port on to whom it is for now."""
+        yield from self._bridge_on(bridge, port, frame, ())
 
     def _bridge(
         self, bridge: BridgeDevice, incoming: Device | None, frame: Frame, passed: tuple[Passage, ...]
@@ -112,18 +133,29 @@ class Wires:
         if incoming is not None:
             if frame.source not in bridge.static:
                 bridge.learned[frame.source] = incoming
-            if frame.destination in (EVERYBODY, bridge.mac):
-                if bridge.bridge is None:
-                    yield Arrival(bridge, passed)
+                bridge.learned_at[frame.source] = bridge.clock
+            is_own = frame.destination == bridge.mac or any(self._takes(each, frame) for each in bridge.children)
+            if is_own or frame.destination == EVERYBODY:
+                yield from self._up(bridge, frame, passed, incoming)
                 if frame.destination != EVERYBODY:
                     return
+        yield from self._bridge_on(bridge, incoming, frame, passed)
+
+    def _bridge_on(
+        self, bridge: BridgeDevice, incoming: Device | None, frame: Frame, passed: tuple[Passage, ...]
+    ) -> Iterator[Arrival]:
+        """Send a frame out of the other ports of a bridge, as far as it may leave there."""
         for port in self._ports(bridge, frame.destination):
-            if port is incoming or not port.is_up or (incoming and incoming.is_isolated and port.is_isolated):
+            if not port.is_up or not may_pass(incoming, port):
                 continue
-            if incoming is not None and frame.packet is not None and not self._judge(bridge, frame.packet).is_accepted:
-                continue
+            sent = frame
+            if incoming is not None and frame.packet is not None:
+                judgement = self._judge(bridge, frame.packet)
+                if not judgement.ruling.is_accepted:
+                    continue
+                sent = frame._replace(packet=judgement.packet)
             over = (*passed, Passage(bridge, f"bridges it to {port.name}"), Passage(port, f"{port.name} sends it"))
-            yield from self.send(port, frame, over)
+            yield from self.send(port, sent, over)
 
     def _ports(self, bridge: BridgeDevice, destination: bytes) -> Iterator[Device]:
         known = bridge.static.get(destination) or bridge.learned.get(destination)
@@ -138,7 +170,7 @@ class Wires:
             case Macvlan(mode="passthru"):
                 return True
             case Macvlan():
-                return frame.destination in (EVERYBODY, child.mac)
+                return frame.destination in (EVERYBODY, child.mac) and not _is_from_private_sibling(child, frame)
             case Ipvlan():
                 has = any(address == frame.target for address, _ in child.addresses)
                 return has and (child.mode == "l2" or frame.packet is not None)
@@ -168,7 +200,7 @@ class Wires:
                 if device.flag == "vepa":
                     break
                 if device.flag == "bridge":
-                    yield Arrival(sibling, passed)
+                    yield Arrival(sibling, passed, frame.packet)
                 return
         wire = frame._replace(source=parent.mac)
         yield from self.send(parent, wire, (*passed, Passage(parent, f"{parent.name} sends it")))
@@ -180,6 +212,19 @@ class Wires:
         for remote in device.remotes if known is None else (known,):
             for other in self._tunnel(device, remote):
                 yield from self._arrive(other, frame, over)
+
+
+def may_pass(incoming: Device | None, port: Device) -> bool:
+    """Whether a bridge sends what came in at a port (None: from its own host) out of a port (should_deliver)."""
+    if incoming is None:
+        return True
+    return (port is not incoming or port.is_hairpin) and not (incoming.is_isolated and port.is_isolated)
+
+
+def _is_from_private_sibling(device: Macvlan, frame: Frame) -> bool:
+    """Whether a frame that the wire sends back is of an interface that nothing beside it is to hear."""
+    beside = device.parent.children if device.parent is not None else []
+    return any(isinstance(each, Macvlan) and each.mode == "private" and each.mac == frame.source for each in beside)
 
 
 def key_of(device: Device) -> Key | None:

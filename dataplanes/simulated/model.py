@@ -48,15 +48,21 @@ class Device:
     is_up: bool = True
     mark: Mark = None
     addresses: dict[tuple[bytes, int], bool] = field(default_factory=dict)
+    added: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    """When each of ours was added: of two routes to one subnet the older one counts."""
     bridge: BridgeDevice | None = None
     """The bridge that it is a port of."""
     is_isolated: bool = False
+    is_hairpin: bool = False
+    """Of a port: whether frames may leave where they came in."""
     children: list[Device] = field(default_factory=list)
     """The macvlan, ipvlan and vlan interfaces that stand on it, in whatever namespace they are."""
     description: str = "an interface"
     """What it is, in words, for whoever is refused because of it."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """The settings of this interface that are ours."""
+    routes_loopback: bool = False
+    """Whether the host's IPv4 loopback addresses are routed on it (route_localnet): a part of loopback access."""
     announced: tuple[int, int] | None = None
     """How often, and how many milliseconds apart, its addresses were announced."""
 
@@ -83,11 +89,14 @@ class Veth(Device):
 
 @dataclass(eq=False, slots=True)
 class BridgeDevice(Device):
-    """A Linux bridge. `static` are FDB entries that somebody made; `learned` last until the topology changes."""
+    """A Linux bridge. `static` are FDB entries that somebody made; `learned` age, and go with their port."""
 
     ports: dict[str, Device] = field(default_factory=dict)
     static: dict[bytes, Device] = field(default_factory=dict)
     learned: dict[bytes, Device] = field(default_factory=dict)
+    learned_at: dict[bytes, int] = field(default_factory=dict)
+    """When each was last heard of, in seconds of `clock`."""
+    clock: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -132,9 +141,13 @@ class Vxlan(Device):
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """A cable, or a switch that does nothing of its own: each frame comes out at every other device on it."""
+    """A cable, or a switch that does nothing of its own: each frame comes out at every other device on it.
+
+    One that `reflects` sends it back where it came from, too, as VEPA wants it (802.1Qbg).
+    """
 
     name: str
+    reflects: bool = False
     devices: dict[tuple[str, str], Ethernet] = field(default_factory=dict)
     """By host and name."""
 
@@ -190,6 +203,9 @@ class NetworkNamespace:
     neighbours: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
     """Static ones: (device, address) to MAC address."""
     sysctls: dict[str, str] = field(default_factory=dict)
+    """Values by name, whoever set them; what is not here has the kernel's default."""
+    asked_sysctls: set[str] = field(default_factory=set)
+    """Those that are asked for; they are not turned back when they no longer are."""
     listeners: set[tuple[int, int]] | None = None
     firewall: Firewall | None = None
     adopted: set[str] = field(default_factory=set)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...domain.values import IPV4_BYTES
+from .links import may_pass
 from .model import BridgeDevice, Device, Ethernet, NetworkNamespace, Segment, Veth
 
 Addresses = Callable[[NetworkNamespace], "dict[bytes, str]"]
@@ -37,6 +38,7 @@ class Neighbourhood:
         if link is None or index is None:
             return None
         found: list[Device] = []
+        is_bridge = isinstance(link, BridgeDevice)
         if isinstance(link, BridgeDevice):
             if not link.is_up:
                 return found
@@ -45,7 +47,7 @@ class Neighbourhood:
                 if self._answers(link, address):
                     found.append(link)
         for port, end in index.get(address, ()):
-            if port is not incoming and port.is_up and end.is_up and not _are_isolated(incoming, port):
+            if port.is_up and end.is_up and (may_pass(incoming, port) if is_bridge else port is not incoming):
                 found.append(end)
         return found
 
@@ -89,6 +91,8 @@ def _link_of(device: Device) -> tuple[Link | None, Device | None]:
 def _ends(link: Link) -> Iterator[tuple[Device, Device] | None]:
     """Yield each place where a frame comes out, and the interface that takes it; None where it is not that simple."""
     if isinstance(link, Segment):
+        if link.reflects:
+            yield None
         yield from ((card, card) if _is_plain(card) else None for card in link.devices.values())
         return
     if link.bridge is not None or link.children:
@@ -102,11 +106,8 @@ def _is_plain(device: Device) -> bool:
     return device.bridge is None and not device.children
 
 
-def _are_isolated(one: Device | None, other: Device) -> bool:
-    return one is not None and one.is_isolated and other.is_isolated
-
-
 def _learn(bridge: BridgeDevice, mac: bytes, port: Device) -> None:
     """Remember, as a bridge does that hears the question, where its sender is."""
     if mac not in bridge.static:
         bridge.learned[mac] = port
+        bridge.learned_at[mac] = bridge.clock

@@ -1,11 +1,12 @@
 """Where a packet goes next: the longest prefix that contains its destination.
 
-Keeps: of two equal prefixes the smaller metric wins. Knows nothing of: links, firewalls, packets.
+Keeps: of two equal prefixes the smaller metric wins, then the older one. Knows nothing of: links, firewalls, packets.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -63,10 +64,16 @@ def is_loopback(address: bytes) -> bool:
 
 
 def source_for(namespace: NetworkNamespace, device: str, next_hop: bytes) -> bytes | None:
-    """Choose the source address for what leaves by a device: one in the next hop's subnet, else the device's first."""
+    """Choose the source address for what leaves by a device.
+
+    One in the next hop's subnet, else the device's first, else the first of any other (inet_select_addr).
+    """
     own = [(there, prefix) for there, prefix in namespace.devices[device].addresses if len(there) == len(next_hop)]
     best = next((there for there, prefix in own if next_hop in Subnet(there, prefix)), None)
-    return best if best is not None else next((there for there, _ in own), None)
+    if best is not None or own:
+        return best if best is not None else own[0][0]
+    others = (there for other in namespace.devices.values() for there, _ in other.addresses)
+    return next((there for there in others if len(there) == len(next_hop)), None)
 
 
 def others_routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
@@ -82,10 +89,14 @@ def others_routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
 
 
 def _routes(namespace: NetworkNamespace) -> Iterator[RouteEntry]:
-    for device in namespace.devices.values():
-        if device.is_up:
-            for address, prefix in device.addresses:
-                yield RouteEntry(Subnet(address, prefix), device.name)
+    links = [
+        (device.added.get(own, 0), device.name, own)
+        for device in namespace.devices.values()
+        if device.is_up
+        for own in device.addresses
+    ]
+    for _, name, (address, prefix) in sorted(links, key=operator.itemgetter(0)):
+        yield RouteEntry(Subnet(address, prefix), name)
     for route in namespace.routes:
         if route.device in namespace.devices and namespace.devices[route.device].is_up:
             yield route

@@ -71,7 +71,7 @@ def test_create_veth(host_name, name, mac, mtu, bridge, group, namespace):
 def test_set_link(index, up, alias, isolated):
     """Settings of a link: state, alias, master, group, isolation, no address of its own."""
     attributes = rtnetlink.alias(alias) + rtnetlink.master(5) + rtnetlink.group(6) + rtnetlink.size(1400)
-    attributes += rtnetlink.NO_AUTOMATIC_IPV6 + rtnetlink.port_isolation(isolated=isolated)
+    attributes += rtnetlink.NO_AUTOMATIC_IPV6 + rtnetlink.port_settings(isolated=isolated)
     message = rtnetlink.set_link(index=index, up=up, attributes=attributes)
     assert not message.flags & (CREATE | EXCLUSIVE | REPLACE)
     link = decoded(ifinfmsg, message)
@@ -83,7 +83,8 @@ def test_set_link(index, up, alias, isolated):
     assert family.get_attr("IFLA_INET6_ADDR_GEN_MODE") == 1
     information = link.get_attr("IFLA_LINKINFO")
     assert information.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge"
-    assert information.get_attr("IFLA_INFO_SLAVE_DATA").get_attr("IFLA_BRPORT_ISOLATED") == isolated
+    settings = information.get_attr("IFLA_INFO_SLAVE_DATA")
+    assert (settings.get_attr("IFLA_BRPORT_ISOLATED"), settings.get_attr("IFLA_BRPORT_MODE")) == (isolated, 1)
 
 
 @given(names, indices)
@@ -135,12 +136,14 @@ def test_routes(index, pair, prefix):
         assert rtnetlink.decode_routes([message.body]) == [rtnetlink.RouteEntry(destination, gateway, index, 117)]
 
 
-@given(names, macs, mtus, indices, indices, st.text("abc xyz", max_size=40), st.booleans(), st.booleans())
-def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated):
+@given(
+    names, macs, mtus, indices, indices, st.text("abc xyz", max_size=40), st.booleans(), st.booleans(), st.booleans()
+)
+def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated, hairpin):
     """A link that pyroute2 packed is unpacked by us to the same."""
     message = ifinfmsg()
     message["index"], message["flags"] = index, int(up)
-    slave = {"attrs": [("IFLA_BRPORT_ISOLATED", int(isolated))]}
+    slave = {"attrs": [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]}
     message["attrs"] = [
         ("IFLA_IFNAME", name),
         ("IFLA_ADDRESS", mac.hex(":")),
@@ -163,7 +166,7 @@ def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated):
     ]
     message.encode()
     link = rtnetlink.decode_link(bytes(message.data)[16:])
-    assert link == rtnetlink.Link(index, name, "veth", mac, mtu, up, 4, group, alias, 9, 3, isolated)
+    assert link == rtnetlink.Link(index, name, "veth", mac, mtu, up, 4, group, alias, 9, 3, isolated, hairpin)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x03\0\x01\0", b"\xff\xff\x01\0abcd"])

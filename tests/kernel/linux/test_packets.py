@@ -128,10 +128,11 @@ def test_a_published_port_is_reached_from_its_own_network(stage, networks, famil
 
 
 @families
-def test_an_endpoint_reaches_its_own_published_port(stage, networks, family):
-    """An endpoint that calls itself by the host's address gets through."""
+@bridged_frames_filtered
+def test_an_endpoint_reaches_its_own_published_port(stage, networks, family, filtered):
+    """An endpoint that calls itself by the host's address gets through (hairpin)."""
     first, _, web, _ = networks
-    filter_bridged_frames(stage, filtered=False)
+    filter_bridged_frames(stage, filtered)
     stage.make(Firewall(), first.policy, *web.publish(8080))
     with stage.listening(web.path, address_of(web, family), 80) as listener:
         assert stage.reach(web.path, HOSTS[family], 8080, listener) is not None
