@@ -139,7 +139,7 @@ def test_routes(index, pair, prefix):
 @given(
     names, macs, mtus, indices, indices, st.text("abc xyz", max_size=40), st.booleans(), st.booleans(), st.booleans()
 )
-def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated, hairpin):
+def test_links_decoded(name, mac, mtu, index, group, alias, up, isolated, hairpin):  # noqa: PLR0917  # what is drawn
     """A link that pyroute2 packed is unpacked by us to the same."""
     message = ifinfmsg()
     message["index"], message["flags"] = index, int(up)
