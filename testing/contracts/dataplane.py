@@ -324,6 +324,13 @@ class DataplaneContract:
         assert set(found) == {foreign, port}, "probe: what somebody else holds is named, and nothing else"
         assert all(found.values())
 
+    def test_what_is_ours_is_no_block_of_the_host(self, world: World) -> None:
+        """What the host uses is the same before and after our networks are made."""
+        before = list(world.dataplane.taken_blocks())
+        assert all(taken.block.prefix and taken.use for taken in before), "taken_blocks: no default route, a use each"
+        world.do(*everything(world))
+        assert list(world.dataplane.taken_blocks()) == before, "taken_blocks: ours are left out"
+
     def test_a_namespace_is_known_again(self, dataplane: Dataplane, others: Others, directory: Path) -> None:
         """The same namespace has the same identity, another at the same path has another, and none has none."""
         assert dataplane.identify(str(directory / "none")) is None

@@ -26,6 +26,7 @@ from netledger.domain.commands import (
     DeleteNetwork,
     EndReservation,
     Expire,
+    RegisterHost,
     ReleaseAddress,
     RequestAddress,
     ReserveAddress,
@@ -88,7 +89,8 @@ class Model:
         over = {n for n in self.kept if n in everything and n not in self.held and n not in self.bound(now)}
         if over:
             return over
-        resting = {n: at for n, at in self.released.items() if n in everything and n not in taken - self.resting(now)}
+        mine = self.held.keys() | self.kept.keys()
+        resting = {n: at for n, at in self.released.items() if n in everything and n not in mine}
         return {n for n in resting if resting[n] == min(resting.values())} if resting else set()
 
     def take(self, ordinal: int, who: str, *, chosen: bool) -> None:
@@ -134,7 +136,7 @@ class AddressMachine(RuleBasedStateMachine):
         low = size // 2 if half else first
         self.model = Model(first, last, low, last, policy, rest, grace)
         asked = pool(str(self.block), policy=policy, rest_seconds=rest, grace_seconds=grace, sub_pool=half)
-        self.desk.do(create_network("n", asked))
+        self.desk.do(RegisterHost(HOST, "host1", "boot"), create_network("n", asked))
         self.model.take(low, "gateway", chosen=True)
         self.pool = PoolId(f"{HOST}/LocalDefault/{self.block}")
 
@@ -250,7 +252,7 @@ class AddressMachine(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "pool"))
     @invariant()
     def counts_add_up(self) -> None:
-        """The pool's count is the model's; two folds agree; the checkers find nothing."""
+        """Compare the pool's count with the model's."""
         counted = occupancy(self.desk.views, self.pool, self.desk.now)
         held = {self.block.ordinal(address) for address in self._addresses()}
         assert held == set(self.model.held)
@@ -274,7 +276,7 @@ class AddressMachine(RuleBasedStateMachine):
         self.desk.do(DeleteNetwork(identifier("n"), force=True))
         ipam = self.desk.views.ipam
         assert not any(table for table in ipam.tables().values())
-        check_log([record for record in self.desk.log])
+        check_log(self.desk.log)
 
     # --- within
 

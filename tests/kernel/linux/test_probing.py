@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from netledger import Controller
 from netledger.dataplanes.contract import Claim
+from netledger.dataplanes.linux.routes import name_servers
+from netledger.domain.commands import CreateNetwork
 from netledger.domain.facts import FEATURES
+from netledger.domain.values import NetworkId, format_address
 
 TCP, UDP = 6, 17
 
@@ -52,6 +56,36 @@ def test_devices(stage):
     index = stage.ip("link", "show", "taken")[0]["ifindex"]
     claims = [Claim(device="taken"), Claim(device="free"), Claim(device=network.device)]
     assert stage.dataplane.probe(claims) == {claims[0]: f"a bridge link (index {index})"}
+
+
+def test_what_the_host_uses(stage, tmp_path):
+    """Routes of the main table but the default ones and ours, and the name servers; a broken resolv.conf names none."""
+    network = stage.network("network1", "10.5.0.0/24")
+    stage.make(*stage.forwarding, *network.objects)
+    before = {str(taken) for taken in stage.dataplane.taken_blocks()}
+    assert not any(text.startswith("10.5.0.0") for text in before)
+    stage.run("ip", "address", "add", "10.77.0.1/24", "dev", "uplink")
+    stage.run("ip", "route", "add", "10.78.0.0/16", "via", "10.77.0.2")
+    stage.run("ip", "route", "add", "10.79.0.0/16", "via", "10.77.0.2", "table", "100")
+    stage.run("ip", "-6", "route", "add", "fd77::/64", "dev", "uplink")
+    after = {str(taken) for taken in stage.dataplane.taken_blocks()}
+    routes = ("10.77.0.0/24 route dev uplink", "10.78.0.0/16 route dev uplink", "fd77::/64 route dev uplink")
+    assert after - before == set(routes)
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(
+        "# nameserver 1.1.1.1\nnameserver 10.0.0.53\nsearch x\nnameserver fe80::1%eth0\nnameserver nobody\n"
+    )
+    assert [format_address(server) for server in name_servers(conf)] == ["10.0.0.53", "fe80::1"]
+    assert list(name_servers(tmp_path / "none")) == []
+
+
+def test_a_block_is_chosen_beside_the_hosts_routes(stage):
+    """The engine on this kernel passes over what is routed, and says so in its event."""
+    stage.run("ip", "address", "add", "172.17.0.1/24", "dev", "uplink")
+    with Controller.open(dataplane=stage.dataplane, recover=False) as controller:
+        event = controller.do(CreateNetwork(NetworkId("ab" * 32), "n")).events[0].event
+    assert str(event.subnet) == "172.18.0.0/16"
+    assert "172.17.0.0/24 route dev uplink" in event.avoided
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
