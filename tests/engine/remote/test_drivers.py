@@ -537,7 +537,9 @@ def test_a_plugin_that_is_gone_does_not_stop_a_start(plugin: PluginProcess, open
     again.network("n").endpoints()[0].delete()
     assert len(again.views.driver_pools.owed) == 1
     again.close()
-    assert f"IPAM plugin lab is to get something of its pool {POOL} back" in str(opened(state).recovery)
+    last = opened(state)
+    assert f"IPAM plugin lab is to get something of its pool {POOL} back" in str(last.recovery)
+    assert len(events(last, ReturnOwed)) == 1, "the same is not told twice"
 
 
 def test_a_crash_between_deletion_and_return_is_made_good(plugin: PluginProcess, opened: Opened, state: Path) -> None:
