@@ -779,5 +779,29 @@ class HostRebuilt(Event, frozen=True):
     removed: int
 
 
+# --- other IPAM drivers than ours -------------------------------------------------------------------------------------
+
+
+class ReturnOwed(Event, frozen=True):
+    """An IPAM driver could not be given back what it had given, and will be; `message` is what was in the way.
+
+    `driver_pool` is the driver's name for the pool; `address` empty: the pool itself.
+    """
+
+    ipam_driver: str
+    driver_pool: str
+    address: bytes
+    message: str
+
+
+class ReturnEnded(Event, frozen=True):
+    """An IPAM driver was given back what it had given; `refused` is what it said if it would not have it."""
+
+    ipam_driver: str
+    driver_pool: str
+    address: bytes
+    refused: str
+
+
 EVENT_TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
 """Every event there is, by the name that it has in the log."""

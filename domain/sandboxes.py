@@ -162,7 +162,7 @@ def set_sandbox_key(view: View, command: SetSandboxKey, context: Context) -> Dec
     if sandbox.event.kind is not SandboxKind.DELEGATED:
         raise Conflict(
             asked,
-            f"it is a {sandbox.event.kind} sandbox, whose namespace is known",
+            f"its kind is {sandbox.event.kind}, and its namespace is known",
             "hand namespaces over to delegated ones only",
             position=sandbox.position,
         )
@@ -239,5 +239,5 @@ def _check_namespace_is_free(view: View, identity: NamespaceIdentity, host: Host
 
 
 def _still_as_seen(sandbox: SandboxId, endpoints: object) -> tuple[Guard, ...]:
-    types = () if endpoints else (EndpointJoined, SandboxDeleted, SandboxLost)
+    types = () if endpoints else (EndpointJoined, SandboxDeleted, SandboxLost, SandboxKeySet, SandboxRenamed)
     return (Guard((f"sandbox:{sandbox}",), types),)

@@ -5,7 +5,6 @@ Keeps: what it tells is the current state. Knows nothing of: how anything is dec
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
@@ -43,6 +42,7 @@ from ..projections.occupancy import Explanation, Occupancy, explain_address, occ
 from .lookup import find_network
 from .making_way import evidence
 from .requests import Asking, new_id
+from .surroundings import here
 
 if TYPE_CHECKING:
     from ..projections.views import Views
@@ -93,20 +93,20 @@ class AddressManagement:
 
     def pools(self) -> list[Occupancy]:
         """Count every pool, the oldest first."""
-        now = time.time_ns()
+        now = here().now()
         with self._controller.reading() as views:
             return [occupancy(views, pool, now) for pool in views.ipam.pools]
 
     def inspect(self, text: str) -> list[Occupancy]:
         """Count the pools that are meant: by a pool's id, its subnet, or a network's name or id."""
-        now = time.time_ns()
+        now = here().now()
         with self._controller.reading() as views:
             return [occupancy(views, pool, now) for pool in self._find(views, text)]
 
     def explain(self, text: str) -> list[Explanation]:
         """Say why an address is whose it is, or nobody's, in each pool that has it."""
         address = parse_address(text)
-        now = time.time_ns()
+        now = here().now()
         with self._controller.reading() as views:
             found = explain_address(views, list(views.ipam.pools), address, now)
         if not found:

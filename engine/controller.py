@@ -29,6 +29,7 @@ from .lookup import find_endpoint, find_network, find_sandbox
 from .model import Endpoint, Network, Sandbox
 from .opening import Opened, open_everything
 from .pool_requests import Wanted, pool_requests
+from .remote import PLUGIN_DIRECTORIES
 from .requests import Asking, author, new_id
 from .resolution import resolution_of
 from .results import Recovery, Result
@@ -74,6 +75,7 @@ class Controller:
         firewall: str | None = None,
         default_address_pools: Sequence[str | tuple[str, int]] | None = None,
         retention_seconds: int | None = None,
+        plugin_directories: Sequence[str | Path] = PLUGIN_DIRECTORIES,
     ) -> Self:
         """Open a state directory; without one, a log in memory.
 
@@ -86,7 +88,8 @@ class Controller:
         `firewall` is what the linux dataplane programs: `nftables`, `iptables`, `none`, or `auto`, the first of these
         that works; without it, what the host had before, at first nftables. When it is another one than before, the old
         one's rules are taken away as soon as the new one's are there. `default_address_pools` and `retention_seconds`
-        are given to `ipam.configure`, where the log does not say so already.
+        are given to `ipam.configure`, where the log does not say so already. `plugin_directories` is where IPAM plugins
+        are found; those that the log has pools of are met at once.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
         `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
@@ -104,6 +107,7 @@ class Controller:
             recover=recover,
             hold_ports=hold_ports,
             firewall=firewall,
+            plugin_directories=tuple(Path(directory) for directory in plugin_directories),
         )
         controller = cls(opened, actor=actor, read_only=read_only)
         if default_address_pools is not None or retention_seconds is not None:
@@ -167,7 +171,10 @@ class Controller:
         Each command takes `actor` (else this controller's, else the operating system's user), `reason` and `request`.
         A refused command does not disturb the others; look at each result's `error`, or call its `check`. The same
         `request` id given again with the same commands changes nothing and answers as the first time; what was refused
-        or taken back is decided anew.
+        or taken back is not remembered: it is decided anew, in the state as it is by then. The other commands of its
+        batch are part of that state. Where a later one made possible what was refused (a leave that is refused since
+        the endpoint is nowhere, and its join behind it), the batch given again carries it out after all: do not repeat
+        such a batch as a whole once its answer is known, but what was refused, under a request id of its own.
         """
         who = author(asking.get("actor") or self._actor, asking.get("reason", ""), asking.get("request"))
         with self.working() as machine:
@@ -213,8 +220,8 @@ class Controller:
         `gateways` are addresses in them, `ip_ranges` the parts of them that addresses are chosen from, `auxiliary`
         addresses that nobody is to get, by name. `address_space` is where no two pools overlap. `allocation` is `next`,
         `lowest`, `serial` or `sticky`: see `AllocationPolicy`; an address rests for `rest_seconds` before another gets
-        it, and is kept for its name for `grace_seconds` (sticky). `ipam_driver` is `default` or `null` (no addresses).
-        `options` are the network driver's, by libnetwork's labels, `ipam_options` the IPAM driver's.
+        it, and is kept for its name for `grace_seconds` (sticky). `ipam_driver` is `default`, `null` (no addresses) or
+        a plugin's name. `options` are the network driver's, by libnetwork's labels, `ipam_options` the IPAM driver's.
         """
         identity = NetworkId(check_id("network", id) if id else new_id(asking.get("request"), f"network/{name}"))
         wanted = Wanted(

@@ -29,7 +29,7 @@ from ..domain.events import (
     Recorded,
     device_tag,
 )
-from ..domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity, TakenBlock
+from ..domain.facts import EVERYTHING, Capabilities, HostLink, IpamAnswers, NamespaceIdentity, TakenBlock
 from ..domain.networks import links_of
 from ..domain.ports import obstacle_key
 from ..domain.rules import decide
@@ -37,6 +37,7 @@ from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
 from .compensation import compensate
 from .making_way import ways
+from .remote import RemoteDrivers
 from .requests import Author, is_repetition
 from .resolution import with_facts
 from .results import Result
@@ -84,6 +85,7 @@ class Decider:
         dataplane: Dataplane | None,
         subscriber: Subscriber | None,
         history: History,
+        remote: RemoteDrivers,
     ) -> None:
         self._views = views
         self._host = host
@@ -92,6 +94,8 @@ class Decider:
         self._dataplane = dataplane
         self._subscriber = subscriber
         self._history = history
+        self.remote = remote
+        """The drivers of other processes, which are asked before a command is decided."""
         self._capabilities: Capabilities | None = None
         self._taken_blocks: tuple[TakenBlock, ...] | None = None
         """What the host uses, as it was found for the batch that is being decided."""
@@ -155,7 +159,8 @@ class Decider:
                         ()
                     )
                 guards = (Guard((author.tag(index),)),)
-            decision = self._decide_with_facts(self._complete(command), origin, obstacles)
+            completed, answers = self.remote.ask(index, self._complete(command), self._views)
+            decision = self._decide_with_facts(completed, answers, origin, obstacles)
         except (Refusal, DataplaneFault) as error:
             return Result(command, error=error), Decision(())
         return Result(command), Decision(decision.events, (*guards, *decision.guards))
@@ -220,11 +225,13 @@ class Decider:
         batch.events.append(event)
         self.fold(Position(self._views.position + 1), event)
 
-    def _decide_with_facts(self, command: Command, origin: Origin, obstacles: dict[str, str]) -> Decision:
+    def _decide_with_facts(
+        self, command: Command, answers: IpamAnswers | None, origin: Origin, obstacles: dict[str, str]
+    ) -> Decision:
         links = self._links(links_of(command))
         blocks: tuple[TakenBlock, ...] = ()
         for _ in range(PROBE_ROUNDS):
-            context = Context(origin, self._instance, self._known_capabilities(), obstacles, links, blocks)
+            context = Context(origin, self._instance, self._known_capabilities(), obstacles, links, blocks, answers)
             decision = decide(self._views, command, context)
             if not blocks and any(map(_is_chosen_block, decision.events)):
                 blocks = self._blocks_in_use()

@@ -25,6 +25,7 @@ from .compensation import blame, cause
 from .deciding import Batch, Decider, clock_steps
 from .requests import Author
 from .results import Result
+from .returning import return_owed, settle
 from .surroundings import here
 
 APPEND_ATTEMPTS = 8
@@ -72,6 +73,7 @@ class Machine(Struct):
             advance = self.advance(author)
             if advance.faults:
                 self._answer_faults(results, advance.faults, author)
+        return_owed(self, author)
         return results
 
     def advance(self, author: Author) -> Advance:
@@ -80,10 +82,25 @@ class Machine(Struct):
         return self._recorded(self.subscriber.applied, self.subscriber.advance(), author)
 
     def commit(self, commands: Sequence[Command], author: Author) -> list[Result]:
-        """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it."""
-        return self._commit(lambda: self.decider.decide(commands, author), len(commands))
+        """Decide and append; on another writer's conflicting event, all again. The dataplane does not hear of it.
 
-    def _commit(self, decide: Callable[[], Batch], count: int) -> list[Result]:
+        What remote drivers gave and no event kept has been given back when it returns or raises, or is owed to them.
+        """
+        return self._commit(lambda: self.decider.decide(commands, author), len(commands), author)
+
+    def _commit(self, decide: Callable[[], Batch], count: int, author: Author) -> list[Result]:
+        try:
+            results = self._append(decide, count)
+        except BaseException as error:
+            try:
+                settle(self, [], author)
+            except NetledgerError as second:
+                error.add_note(f"and what remote drivers gave for it could not be noted as owed to them: {second}")
+            raise
+        settle(self, results, author)
+        return results
+
+    def _append(self, decide: Callable[[], Batch], count: int) -> list[Result]:
         for _ in range(APPEND_ATTEMPTS):
             self.catch_up()
             before = self.views.position
@@ -117,21 +134,29 @@ class Machine(Struct):
         self.catch_up()
         return [Recorded(Position(last - len(events) + 1 + index), event) for index, event in enumerate(events)]
 
-    def carry_out(self, plan: Plan, author: Author) -> Advance:
-        """Apply a plan that was made by observing."""
+    def carry_out(self, plan: Plan, author: Author, mended: Callable[[Origin, Plan], Event] | None = None) -> Advance:
+        """Apply a plan that was made by observing. `mended` writes the one event that it was, if nothing failed."""
         assert self.subscriber is not None, "a plan is carried out on a dataplane"
-        return self._recorded(self.subscriber.applied, self.subscriber.carry_out(plan), author)
+        return self._recorded(self.subscriber.applied, self.subscriber.carry_out(plan), author, mended)
 
     def origin(self, author: Author, at: int) -> Origin:
         """Say where events come from that no command asked for."""
         return Origin(at, author.actor, f"{author.request}/-", author.reason, self.host)
 
-    def _recorded(self, before: Position, advance: Advance, author: Author) -> Advance:
+    def _recorded(
+        self,
+        before: Position,
+        advance: Advance,
+        author: Author,
+        mended: Callable[[Origin, Plan], Event] | None = None,
+    ) -> Advance:
         """Make the faults of an advance durable before it counts as applied: one that is forgotten is never mended."""
         assert self.subscriber is not None, "an advance comes from a subscriber"
         try:
             self._record_faults(advance.faults, author)
-            if advance.mended:
+            if mended is not None and advance.plan.steps and not advance.faults:
+                self.record([mended(self.origin(author, here().now()), advance.plan)])
+            elif advance.mended:
                 self.note_mended(advance.mended, author)
         except BaseException:
             self.subscriber.applied = before
@@ -207,7 +232,7 @@ class Machine(Struct):
         """
         if not failed:
             return
-        undone = self._commit(lambda: self.decider.decide_undoing(failed), len(failed))
+        undone = self._append(lambda: self.decider.decide_undoing(failed), len(failed))
         if not undone:
             return
         errors: list[NetledgerError] = [result.error for result in undone if result.error is not None]

@@ -27,8 +27,10 @@ from .deciding import Decider, Directories
 from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
 from .making_way import evidence
+from .remote import RemoteDrivers
 from .requests import Author
-from .results import Recovery, Result, recovery_of
+from .results import Recovery, Result, recovery_of, with_warnings
+from .returning import meet_drivers
 from .surroundings import RUN_DIRECTORY, here
 
 DATAPLANES = ("linux", "simulated", "none")
@@ -56,6 +58,7 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
     read_only: bool,
     wait_seconds: float,
     recover: bool,
+    plugin_directories: Sequence[Path],
     hold_ports: bool,
     firewall: str | None = None,
 ) -> Opened:
@@ -80,10 +83,12 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
             made = make_dataplane(dataplane, instance, namespace, chosen.backend)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
-            machine = _assemble(ledger, made, instance, _directories(state, instance))
+            machine = _assemble(ledger, made, instance, _directories(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                opened.recovery = _make_good(machine, author, has_moved=chosen.is_moving)
+                warnings = meet_drivers(machine, author)
+                recovery = _make_good(machine, author, has_moved=chosen.is_moving)
+                opened.recovery = with_warnings(recovery, warnings, machine.views.position)
                 if hold_ports and made is not None and not made.is_volatile:
                     _hold_ports(machine, made, author)
                 chosen.finish(made)
@@ -144,7 +149,13 @@ def _check_dataplane(wanted: str) -> None:
         raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
 
 
-def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, directories: Directories) -> Machine:
+def _assemble(
+    ledger: Ledger,
+    dataplane: Dataplane | None,
+    instance: Instance,
+    directories: Directories,
+    plugin_directories: Sequence[Path],
+) -> Machine:
     """Fold the log; what may not have been applied yet is noted on the way."""
     views = Views()
     host = _host_of(ledger)
@@ -153,8 +164,9 @@ def _assemble(ledger: Ledger, dataplane: Dataplane | None, instance: Instance, d
     subscriber: Subscriber | None = None
     if dataplane is not None:
         subscriber = Subscriber(views, host, dataplane, Position(applied), clock=here().retry_clock)
+    remote = RemoteDrivers(host, plugin_directories)
     decider = Decider(
-        views, host, instance, directories, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,)))
+        views, host, instance, directories, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,))), remote
     )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
     machine.start_over(in_part=bool(cursor))

@@ -107,9 +107,7 @@ def _reconcile(
                 result.check()
         if machine.views.position != expected_position:  # what is lost has ended, or another writer came in between
             plan = _compare(machine)[1]
-        faults = machine.carry_out(plan, who).faults
-        if not faults and plan.steps:
-            machine.record([mended(machine.origin(who, here().now()), plan)])
+        faults = machine.carry_out(plan, who, mended).faults
         return Reconciliation(comparison, describe_faults(faults))
 
 

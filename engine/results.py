@@ -5,7 +5,9 @@ Knows nothing of: how it was decided or applied.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
 
 from ..dataplanes.plan import describe
 from ..dataplanes.subscriber import Advance, Fault
@@ -42,11 +44,16 @@ class Recovery(Struct, frozen=True):
     steps: tuple[str, ...]
     faults: tuple[str, ...]
     has_rebooted: bool = False
+    warnings: tuple[str, ...] = ()
+    """What is not as the log has it and could not be made good: of IPAM plugins."""
 
     def __str__(self) -> str:
+        told = "".join(f"; {warning}" for warning in self.warnings)
+        if not self.steps:
+            return f"nothing to recover{told}"
         why = "after a reboot" if self.has_rebooted else f"of the events {self.since + 1} to {self.until}"
         faults = f"; {len(self.faults)} more could not be done, see `netledger drift`" if self.faults else ""
-        return f"recovered: {len(self.steps) - len(self.faults)} kernel operation(s) {why}{faults}"
+        return f"recovered: {len(self.steps) - len(self.faults)} kernel operation(s) {why}{faults}{told}"
 
 
 def recovery_of(since: Position, advance: Advance, until: Position, *, has_rebooted: bool) -> Recovery:
@@ -58,3 +65,10 @@ def recovery_of(since: Position, advance: Advance, until: Position, *, has_reboo
         tuple(str(fault.outcome.fault) for fault in advance.faults),
         has_rebooted,
     )
+
+
+def with_warnings(recovery: Recovery | None, warnings: Sequence[str], position: Position) -> Recovery | None:
+    """Add what is to be told besides, where there is anything."""
+    if not warnings:
+        return recovery
+    return structs.replace(recovery or Recovery(position, position, (), ()), warnings=tuple(warnings))

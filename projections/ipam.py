@@ -61,8 +61,8 @@ class Ipam:
             "pools": self.pools,
             "by space": self.by_space,
             "holders": self.holders,
-            "held": {pool: tuple(held) for pool, held in self.held.items()},
-            "cursors": self.cursors,
+            "held": {pool: tuple(map(_packed, held)) for pool, held in self.held.items()},
+            "cursors": {pool: _packed(cursor) for pool, cursor in self.cursors.items()},
         }
         newer: dict[str, Mapping[Any, object]] = {
             "claims": self.claims,
@@ -226,3 +226,8 @@ class Ipam:
 
     def _subnet(self, pool: PoolId) -> Subnet:
         return self.pools[pool].event.subnet
+
+
+def _packed(ordinal: int) -> int | bytes:
+    """Write an ordinal as MessagePack can: as a number, or as bytes where it has more than 64 bits."""
+    return ordinal if ordinal < 1 << 64 else ordinal.to_bytes(16, "big")

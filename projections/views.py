@@ -33,6 +33,7 @@ from ..domain.events import (
 from ..domain.facts import NamespaceIdentity
 from ..domain.values import NOWHERE, EndpointId, HostId, NetworkId, PoolId, Position, SandboxId
 from .digests import canonical
+from .driver_pools import DriverPools
 from .endpoints import Endpoints
 from .faults import Faults
 from .ipam import Ipam
@@ -61,6 +62,7 @@ class Views:
         self.ports = Ports(self._journal)
         self.names = Names(self._journal)
         self.faults = Faults(self._journal)
+        self.driver_pools = DriverPools(self._journal)
         self._parts: dict[str, Projection] = {
             "networks": self.networks,
             "endpoints": self.endpoints,
@@ -69,6 +71,7 @@ class Views:
             "ports": self.ports,
             "names": self.names,
             "faults": self.faults,
+            "driver pools": self.driver_pools,
         }
         self._handlers: dict[type[Event], tuple[Callable[[Position, Any], None], ...]] = {}
         for part in self._parts.values():

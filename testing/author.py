@@ -160,6 +160,11 @@ class Universe:
         }
         """What has to be at which path, for the commands to be carried out."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that ids of networks, endpoints and sandboxes may be made of before anything has them."""
+        return (*self.networks, *SINGLE, *self.endpoints, *self.sandboxes)
+
     def dataplane(
         self, kernel: SimulatedKernel | None = None, *, faults: StepFaults | None = None
     ) -> SimulatedDataplane:

@@ -68,7 +68,7 @@ class CnmMachine(RuleBasedStateMachine):
         self.dataplane = self.make_dataplane()
         self.controller = Controller.open(dataplane=self.dataplane)
         self._stage = Stage(self.controller)
-        self._writer = Writer((*self.universe.networks, *self.universe.endpoints, *self.universe.sandboxes))
+        self._writer = Writer(self.universe.words)
         self._script: list[str] = []
 
     def make_dataplane(self) -> Dataplane:

@@ -18,6 +18,7 @@ from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Counters, Instance, Observation, Outcome, Place, Plan, Watch
 from . import probe
+from .announcing import Announcer
 from .executor import execute
 from .firewall import BACKENDS, NFTABLES
 from .kernel import Kernel
@@ -57,6 +58,7 @@ class LinuxDataplane:
         self.firewall = firewall
         self._marks = Marks(instance)
         self._worker = Worker(namespace)
+        self._announcer = Announcer(self._worker)
         self._kernel: Kernel | None = None
         self._must_reap = False
         self._has_reaped = False
@@ -126,6 +128,8 @@ class LinuxDataplane:
             if execute(kernel, run) or not self._has_reaped:
                 self._must_reap = True
                 self._worker.later("reap", REAP_AFTER_SECONDS, lambda: self._reap(kernel), postpones=False)
+            for place, announcement in run.announcements:
+                self._announcer.add(kernel, place, announcement)
             if run.of(Namespace, removing=False):
                 self._worker.later("prepare", PREPARE_AFTER_SECONDS, lambda: prepare_room(kernel))
 

@@ -12,19 +12,25 @@ from collections.abc import Iterator, Sequence
 
 from ...domain.objects import (
     Address,
+    Announcement,
     Bridge,
     File,
     Firewall,
     ForwardPolicy,
+    InterfaceSysctl,
+    Ipvlan,
     KernelObject,
     LoopbackAccess,
+    Macvlan,
     Masquerade,
     Namespace,
     OpenPort,
     PortForward,
     Route,
+    StandIn,
     Sysctl,
     VethPair,
+    VlanLink,
 )
 from ...domain.values import SandboxId
 from ..contract import Status, Verb
@@ -36,12 +42,18 @@ from .interiors import furnish
 from .kernel import Kernel
 from .namespaces import Stranded, drop
 from .pairs import make_pairs
-from .removal import drop_namespaces, park, strip_devices
+from .parented import make_parented, remove_parented
+from .parents import make_parents, remove_parents
+from .removal import drop_namespaces, forget_traceless, park, strip_devices
 from .rooms import Lost, make_room
 from .run import HOST, Run
+from .settings import write_settings
 from .sysctls import forget_sysctls, make_sysctls
 
 _POLICIES = (ForwardPolicy, Masquerade, LoopbackAccess)
+_PARENTED = (Macvlan, Ipvlan)
+_INTERFACES = (VethPair, *_PARENTED)
+_TRACELESS = (InterfaceSysctl, Announcement)
 
 SANDBOXES_AT_ONCE = 128
 """Each is two open descriptors while it is furnished."""
@@ -94,11 +106,14 @@ def _remove(run: Run) -> bool:
     inside, pairs = _of(run, Address, Route, removing=True), run.of(VethPair, removing=True)
     namespaces, bridges = run.of(Namespace, removing=True), run.of(Bridge, removing=True)
     is_dying = False
+    forget_traceless(run, _of(run, *_TRACELESS, removing=True))
     with _faults(run, inside):
         strip_devices(run, inside)
     with _faults(run, pairs):
         is_dying = park(run, pairs)
+    remove_parented(run, _of(run, *_PARENTED, removing=True))
     drop_namespaces(run, namespaces)
+    remove_parents(run, _of(run, VlanLink, StandIn, removing=True))
     with _faults(run, bridges):
         remove_bridges(run, bridges)
     with _faults(run, firewall):
@@ -110,12 +125,13 @@ def _remove(run: Run) -> bool:
 
 def _make_host(run: Run) -> None:
     """Make what networks need in the host's namespace: their rules are there before their first endpoint."""
-    if not _of(run, Sysctl, Firewall, Bridge, *_POLICIES, removing=False):
+    if not _of(run, Sysctl, Firewall, Bridge, StandIn, VlanLink, *_POLICIES, removing=False):
         return
     make_sysctls(run, run.of(Sysctl, removing=False))
     bridges = run.of(Bridge, removing=False)
     with _faults(run, bridges):
         make_bridges(run, bridges)
+    make_parents(run, _of(run, StandIn, VlanLink, removing=False))
     make_firewall(run, run.of(Firewall, removing=False))  # without the rules of a bridge that turned out not to be ours
     rules = run.unblocked(_of(run, *_POLICIES, removing=False))
     with _faults(run, rules):
@@ -126,9 +142,9 @@ def _make_endpoints(run: Run) -> None:
     """Make the bridges' own addresses, then namespaces, pairs and what is in them, so many sandboxes at a time."""
     of_bridges: list[int] = []
     by_sandbox: dict[SandboxId, list[int]] = {}
-    for number in _of(run, Namespace, VethPair, Address, Route, removing=False):
+    for number in _of(run, Namespace, *_INTERFACES, *_TRACELESS, Address, Route, removing=False):
         sandbox = _sandbox_of(run, number)
-        if sandbox == HOST and not isinstance(run.steps[number].object, VethPair):
+        if sandbox == HOST and not isinstance(run.steps[number].object, _INTERFACES):
             of_bridges.append(number)
         else:
             by_sandbox.setdefault(sandbox, []).append(number)
@@ -148,21 +164,56 @@ def _make_sandboxes(run: Run, group: dict[SandboxId, list[int]]) -> None:
     ready: set[int] = set()
     with _faults(run, pairs):
         ready.update(make_pairs(run, pairs) if pairs else ())
+    parented = [n for n in everything if isinstance(run.steps[n].object, _PARENTED)]
+    make_parented(run, parented)
     for sandbox, numbers in group.items():
         if sandbox == HOST:
-            continue  # delegated pairs are as they should be
+            continue  # delegated interfaces are as they should be
         todo = [n for n in run.unblocked(numbers) if n in ready or not isinstance(run.steps[n].object, VethPair)]
         namespace = namespaces.get(sandbox)
         if not todo and namespace is None:
             continue
         with _faults(run, todo):
             try:
-                room = run.room(sandbox)
-                has_one_link = sum(isinstance(run.steps[n].object, VethPair) for n in todo) == 1
-                furnish(run, room.conversation, todo, namespace, room.next_index if has_one_link else 0)
+                _furnish(run, sandbox, todo, namespace)
             except Lost as lost:
                 for number in todo:
                     run.fail(number, str(lost))
+
+
+def _furnish(run: Run, sandbox: SandboxId, todo: Sequence[int], namespace: int | None) -> None:
+    """Make what is in one sandbox: settings before addresses, and announcements to be made after them."""
+    room = run.room(sandbox)
+    kinds = {number: type(run.steps[number].object) for number in todo}
+    settings = [number for number in todo if kinds[number] is InterfaceSysctl]
+    if settings:
+        write_settings(run, room, settings)
+    rest = [number for number in todo if kinds[number] not in _TRACELESS]
+    has_one_link = sum(kind is VethPair for kind in kinds.values()) == 1
+    is_alone = has_one_link and len(run.of(Macvlan, removing=False)) + len(run.of(Ipvlan, removing=False)) == 0
+    furnish(run, room.conversation, rest, namespace, room.next_index if is_alone else 0)
+    _note_announcements(run, sandbox, [number for number in todo if kinds[number] is Announcement])
+
+
+def _note_announcements(run: Run, sandbox: SandboxId, numbers: Sequence[int]) -> None:
+    """Have announced, when nobody waits any more, what is on interfaces that are new."""
+    if not numbers:
+        return
+    old = {
+        thing.name
+        for number in _of(run, *_INTERFACES, removing=False)
+        if isinstance(thing := run.steps[number].object, _INTERFACES)
+        and thing.sandbox == sandbox
+        and run.status_of(number) is Status.ALREADY
+    }
+    for number in run.unblocked(numbers):
+        wanted = run.steps[number].object
+        assert isinstance(wanted, Announcement)
+        if wanted.device in old:
+            run.end(number, Status.ALREADY)
+        else:
+            run.announcements.append((run.plan.places[sandbox], wanted))
+            run.end(number, Status.MADE)
 
 
 def _make_namespaces(run: Run, numbers: Sequence[int]) -> dict[SandboxId, int]:
@@ -188,5 +239,5 @@ def _make_namespaces(run: Run, numbers: Sequence[int]) -> dict[SandboxId, int]:
 
 def _sandbox_of(run: Run, number: int) -> SandboxId:
     thing = run.steps[number].object
-    assert isinstance(thing, Namespace | VethPair | Address | Route)
+    assert isinstance(thing, Namespace | VethPair | Macvlan | Ipvlan | InterfaceSysctl | Address | Route | Announcement)
     return thing.sandbox

@@ -1,6 +1,7 @@
 """What a plan makes in the host's namespace besides endpoints and the firewall: bridges.
 
-Keeps: a link without our mark is never changed. Must not know: sandboxes, veth pairs.
+Keeps: a link without our mark is never changed; an adopted bridge is only looked at.
+Must not know: sandboxes, veth pairs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ def make_bridges(run: Run, numbers: Iterable[int]) -> None:
     for number in numbers:
         wanted = run.steps[number].object
         assert isinstance(wanted, Bridge)
+        if wanted.adopted:
+            _adopt(run, number, wanted)
+            continue
         if run.refuse_template(number, wanted.name):
             continue
         failure = run.kernel.links.exchange([_creation(run, wanted)]).failures.get(0)
@@ -45,6 +49,11 @@ def remove_bridges(run: Run, numbers: Iterable[int]) -> None:
     for number in numbers:
         wanted = run.steps[number].object
         assert isinstance(wanted, Bridge)
+        if wanted.adopted:
+            is_known = wanted.name in run.kernel.adopted
+            run.kernel.adopted.discard(wanted.name)
+            run.end(number, Status.REMOVED if is_known else Status.ALREADY)
+            continue
         link = run.kernel.link(wanted.name)
         if link is None or not run.kernel.marks.owns(link):
             run.end(number, Status.ALREADY)
@@ -58,6 +67,20 @@ def remove_bridges(run: Run, numbers: Iterable[int]) -> None:
                     run.fail_with(number, error)
             else:
                 run.end(number, Status.REMOVED)
+
+
+def _adopt(run: Run, number: int, wanted: Bridge) -> None:
+    """Take notice of a bridge that somebody else made."""
+    kernel = run.kernel
+    link = kernel.link(wanted.name)
+    if link is None:
+        run.fail(number, f"there is no bridge named {wanted.name} to adopt; make it again, as it was", errno.ENODEV)
+    elif link.kind != "bridge" or kernel.marks.owns(link):
+        what = "one of netledger's own" if kernel.marks.owns(link) else f"a {link.kind or 'physical'} link"
+        run.fail(number, f"{wanted.name} is {what}, and cannot be adopted as somebody's bridge", errno.EEXIST)
+    else:
+        run.end(number, Status.ALREADY if wanted.name in kernel.adopted else Status.MADE)
+        kernel.adopted.add(wanted.name)
 
 
 def _creation(run: Run, wanted: Bridge) -> Message:

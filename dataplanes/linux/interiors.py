@@ -7,6 +7,7 @@ The same serves the host's namespace, for the addresses of bridges.
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from ...domain.objects import Address, Route, VethPair
 from ...domain.values import IPV4_BYTES, format_address, link_local_for
 from ..contract import Status, Verb
+from .kinds import IPVLAN
 from .netlink import Conversation, Failure, Message
 from .observer import LINK_LOCAL
 from .rtnetlink import (
@@ -38,10 +40,11 @@ LINK_LOCAL_PREFIX = 64
 
 
 class Device(Struct, frozen=True, gc=False):
-    """What has to be known of a link to give it addresses and routes."""
+    """What has to be known of a link to give it addresses and routes; ipvlan interfaces share their parent's `mac`."""
 
     index: int
     mac: bytes
+    shares_mac: bool = False
 
 
 def furnish(
@@ -146,7 +149,7 @@ def _set_up(
     for number in pairs:
         pair = run.steps[number].object
         assert isinstance(pair, VethPair)
-        mark = alias(run.kernel.marks.endpoint(pair.endpoint))
+        mark = alias(_mark(run, pair))
         # Two messages: within one the kernel sets it up, with an address of its own, before it reads the settings.
         messages.append(set_link(name=pair.name, attributes=mark + run.kernel.quiet(pair.mtu)))
         messages.append(set_link(name=pair.name, up=True))
@@ -164,7 +167,7 @@ def _set_up(
             run.fail_for(what, failure)
         elif isinstance(what, str) and position in answers.bodies:
             link = decode_link(answers.bodies[position][0])
-            devices[what] = Device(link.index, link.mac)
+            devices[what] = Device(link.index, link.mac, link.kind == IPVLAN)
     return devices
 
 
@@ -177,13 +180,17 @@ def _set_up_at(batch: _Batch, number: int, index: int) -> dict[str, Device]:
     run = batch.run
     pair = run.steps[number].object
     assert isinstance(pair, VethPair)
-    mark = alias(run.kernel.marks.endpoint(pair.endpoint))
+    mark = alias(_mark(run, pair))
     for message in (
         set_link(index=index, name=pair.name, attributes=mark + run.kernel.quiet(pair.mtu)),
         set_link(index=index, up=True),
     ):
         batch.add(message, lambda failure: run.fail_for(number, failure))
     return {pair.name: Device(index, pair.mac)}
+
+
+def _mark(run: Run, pair: VethPair) -> str:
+    return run.kernel.marks.endpoint(pair.endpoint, settings=tuple(run.settings.get((pair.sandbox, pair.name), ())))
 
 
 def _named(run: Run, numbers: Sequence[int]) -> list[str]:
@@ -210,12 +217,20 @@ def _add_address(batch: _Batch, number: int, devices: dict[str, Device]) -> None
     is_ipv6 = len(wanted.address) != IPV4_BYTES
     if is_ipv6 and wanted.sandbox != HOST and not wanted.address.startswith(LINK_LOCAL):
         # The link-local address that the kernel was told not to make: neighbours are asked from it.
-        own = add_address(link.index, link_local_for(link.mac), LINK_LOCAL_PREFIX, protocol=0)
+        # One of an ipvlan interface comes from its address: two of a parent may not have the same.
+        source = link_local_for(link.mac) if not link.shares_mac else _link_local_from(wanted.address)
+        own = add_address(link.index, source, LINK_LOCAL_PREFIX, protocol=0)
         batch.add(own, lambda failure: _fail_unless(run, number, failure, {errno.EEXIST}))
     batch.add(
         add_address(link.index, wanted.address, wanted.prefix),
         lambda failure: _judge_address(batch, number, link, failure),
     )
+
+
+def _link_local_from(address: bytes) -> bytes:
+    """Derive a link-local address from an address: an interface id (RFC 4291, 2.5.1) of its SHA-256, marked local."""
+    digest = hashlib.sha256(address).digest()
+    return LINK_LOCAL + bytes([digest[0] & 0xFC]) + digest[1:8]
 
 
 def _judge_address(batch: _Batch, number: int, link: Device, failure: Failure) -> None:

@@ -38,6 +38,8 @@ class Kernel:
         """The host ports that are published."""
         self.asked_sysctls: set[str] = set()
         """Settings of the host that this process was asked to make."""
+        self.adopted: set[str] = set()
+        """Bridges of others that this process was told, or has seen, to be a network's."""
         self.spare: Room | None = None
         """A namespace that was made when nobody waited, for the next sandbox."""
         self._links: Conversation | None = None

@@ -16,6 +16,8 @@ from .rtnetlink import Link
 
 GROUPS_BEGIN = 16
 """Above the handful that people number by hand."""
+ALIAS_BYTES = 255
+SETTINGS = " settings "
 
 
 class Delegation(Struct, frozen=True, gc=False):
@@ -26,10 +28,11 @@ class Delegation(Struct, frozen=True, gc=False):
 
 
 class EndpointMark(Struct, frozen=True, gc=False):
-    """What a veth end's alias says."""
+    """What the alias of an endpoint's interface says; `settings` are the names of its kernel settings that are ours."""
 
     endpoint: EndpointId
     delegation: Delegation | None = None
+    settings: tuple[str, ...] = ()
 
 
 class Marks:
@@ -45,11 +48,22 @@ class Marks:
         self.table = f"netledger-{instance}"
         self._endpoint = f"{self.table} endpoint "
         self._network = f"{self.table} network "
+        self._stand_in = f"{self.table} stand-in "
+        self._far_end = f"{self.table} far end of "
+        self._vlan = f"{self.table} vlan"
 
-    def endpoint(self, endpoint: EndpointId, delegation: Delegation | None = None) -> str:
-        """Write the alias of a veth end."""
+    def endpoint(
+        self, endpoint: EndpointId, delegation: Delegation | None = None, settings: tuple[str, ...] = ()
+    ) -> str:
+        """Write the alias of an endpoint's interface, with as many of its settings as there is room for."""
         if delegation is None:
-            return self._endpoint + endpoint
+            written = self._endpoint + endpoint
+            for number, name in enumerate(settings):
+                longer = f"{written}{'' if number else SETTINGS}{' ' if number else ''}{name}"
+                if len(longer.encode()) > ALIAS_BYTES:
+                    break
+                written = longer
+            return written
         return f"{self._endpoint}{endpoint} delegated {delegation.mac.hex(':')} {delegation.name}"
 
     def network(self, network: NetworkId) -> str:
@@ -60,9 +74,10 @@ class Marks:
         """Read the alias of a veth end; None when it is not ours."""
         if not alias.startswith(self._endpoint):
             return None
-        endpoint, _, delegated = alias.removeprefix(self._endpoint).partition(" delegated ")
+        said, _, settings = alias.removeprefix(self._endpoint).partition(SETTINGS)
+        endpoint, _, delegated = said.partition(" delegated ")
         if not delegated:
-            return EndpointMark(EndpointId(endpoint))
+            return EndpointMark(EndpointId(endpoint), None, tuple(settings.split()))
         mac, _, name = delegated.partition(" ")
         try:
             return EndpointMark(EndpointId(endpoint), Delegation(name, bytes.fromhex(mac.replace(":", ""))))
@@ -72,6 +87,30 @@ class Marks:
     def read_network(self, alias: str) -> NetworkId | None:
         """Read the alias of a bridge; None when it is not ours."""
         return NetworkId(alias.removeprefix(self._network)) if alias.startswith(self._network) else None
+
+    def stand_in(self, network: NetworkId) -> str:
+        """Write the alias of a network's stand-in."""
+        return self._stand_in + network
+
+    def read_stand_in(self, alias: str) -> NetworkId | None:
+        """Read the alias of a stand-in; None when it is not ours."""
+        return NetworkId(alias.removeprefix(self._stand_in)) if alias.startswith(self._stand_in) else None
+
+    def far_end(self, name: str) -> str:
+        """Write the alias of the other end of a stand-in that is a veth pair."""
+        return self._far_end + name
+
+    def is_far_end(self, alias: str) -> bool:
+        """Whether an alias is one of those."""
+        return alias.startswith(self._far_end)
+
+    def vlan(self) -> str:
+        """Write the alias of a VLAN interface; it is no one network's."""
+        return self._vlan
+
+    def is_vlan(self, alias: str) -> bool:
+        """Whether an alias is that of a VLAN interface."""
+        return alias == self._vlan
 
     def owns(self, link: Link) -> bool:
         """Whether a link bears any mark of ours."""

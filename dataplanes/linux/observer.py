@@ -11,13 +11,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...domain.objects import Address, Bridge, File, Firewall, KernelObject, Key, Namespace, Route, Sysctl, VethPair
+from ...domain.objects import (
+    Address,
+    Bridge,
+    File,
+    Firewall,
+    ForwardPolicy,
+    KernelObject,
+    Key,
+    Namespace,
+    Route,
+    Sysctl,
+    VethPair,
+)
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
 from .files import read_file
 from .kernel import Kernel
+from .lifting import lift_parented_here, lift_parents
 from .localnet import routed
-from .marks import Marks
+from .marks import EndpointMark, Marks
 from .netlink import Conversation, is_passing
 from .rooms import Lost, open_room
 from .rtnetlink import (
@@ -32,9 +45,11 @@ from .rtnetlink import (
     list_routes,
 )
 from .run import HOST
+from .settings import read_settings
 from .sysctls import read_sysctl
 
 DEFAULT_MTU = 1500
+_UNMARKED = EndpointMark(EndpointId(""))
 CONTRADICTORY = -1
 """An MTU that nobody asks for: the thing is not as any of ours is (down, or its two ends differ)."""
 
@@ -52,16 +67,21 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
 
     bridges = [link for link in links if link.kind == "bridge" and kernel.marks.owns(link)]
     objects += [bridge_of(kernel.marks, link) for link in bridges]
-    configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in bridges}))
-    objects += configured
-    objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
+    objects += lift_parents(kernel.marks, links)
+    programmed: Iterable[KernelObject] = ()
     try:
         found = kernel.firewall.observe()
         objects += [Firewall()] if found.is_whole else []
-        objects += routed(found.objects)
+        programmed = found.objects
+        objects += routed(programmed)
     except OSError as error:  # nothing to look with, so none of ours can be there
         if is_passing(error):
             raise
+    adopted = _adopted(kernel, links, programmed)
+    objects += [Bridge(link.name, NetworkId(""), b"", 0, adopted=True) for link in adopted]
+    configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in (*bridges, *adopted)}))
+    objects += configured
+    objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
 
     edited: set[Key] = set()
     for sandbox, place in places.items():
@@ -79,8 +99,22 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     here = {link.index: link for link in links}
     unclaimed = hosts.values()
     objects += [pair_of(kernel.marks, host, names, _here(host, here), HOST) for host in unclaimed]
+    objects += [thing for _, thing in lift_parented_here(kernel.marks, links, names, HOST)]
     dying = frozenset(Key(f"veth/{link.name}") for link in links if link.group == kernel.marks.trash)
     return Observation({thing.key: thing for thing in objects}, dying, frozenset(lost), frozenset(edited))
+
+
+def _adopted(kernel: Kernel, links: Sequence[Link], programmed: Iterable[KernelObject]) -> list[Link]:
+    """List the bridges of others that are networks of ours: as our table's policy says, or ports of ours in them.
+
+    The mark on an address does not say so: it is every instance's.
+    """
+    told = {thing.bridge for thing in programmed if isinstance(thing, ForwardPolicy)}
+    ports = {link.master for link in links if link.kind == "veth" and _is_live(kernel.marks, link)}
+    foreign = [link for link in links if link.kind == "bridge" and not kernel.marks.owns(link)]
+    kernel.adopted |= {link.name for link in foreign if link.name in told or link.index in ports}
+    kernel.adopted &= {link.name for link in foreign}
+    return [link for link in foreign if link.name in kernel.adopted]
 
 
 def bridge_of(marks: Marks, link: Link) -> Bridge:
@@ -131,7 +165,8 @@ def find_container_end(marks: Marks, host: Link, links: Iterable[Link]) -> Link 
 
 
 def _is_live(marks: Marks, link: Link) -> bool:
-    return link.group == marks.live
+    """Whether a veth end is an endpoint's, and not parked."""
+    return link.group == marks.live and marks.read_stand_in(link.alias) is None and not marks.is_far_end(link.alias)
 
 
 def _here(host: Link, here: Mapping[int, Link]) -> Link | None:
@@ -156,6 +191,7 @@ def _sandbox(
         if place.kind is SandboxKind.MANAGED and any(link.index == LOOPBACK_INDEX and link.is_up for link in links):
             objects.append(Namespace(sandbox, place.path))
         devices: dict[int, str] = {}
+        marked: dict[str, EndpointMark] = {}
         for link in links:
             host = hosts.get(link.peer) if link.kind == "veth" else None
             if host is None or find_container_end(kernel.marks, host, (link,)) is None:
@@ -163,7 +199,13 @@ def _sandbox(
             del hosts[host.index]
             objects.append(pair_of(kernel.marks, host, names, link, sandbox))
             devices[link.index] = link.name
+            marked[link.name] = kernel.marks.read_endpoint(link.alias) or _UNMARKED
+        for link, thing in lift_parented_here(kernel.marks, links, names, sandbox):
+            objects.append(thing)
+            devices[link.index] = link.name
+            marked[link.name] = kernel.marks.read_endpoint(link.alias) or _UNMARKED
         if place.kind is not SandboxKind.DELEGATED:
+            objects += read_settings(kernel, room, sandbox, marked)
             objects += _configured(room.conversation, sandbox, devices)
         return objects
     finally:

@@ -16,6 +16,7 @@ from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .firewall import NONE, FirewallBackend
 from .kernel import Kernel, look_up
+from .kinds import IPVLAN, MACVLAN, VLAN, create_ipvlan, create_macvlan, create_vlan
 from .netlink import EXHAUSTED, Conversation, Message, is_passing
 from .rooms import Lost, identity_of, open_room
 from .rtnetlink import (
@@ -31,6 +32,7 @@ from .rtnetlink import (
     set_link,
 )
 from .run import PERMISSION
+from .sysctls import read_sysctl, write_sysctl
 
 PROBE_MAC = b"\x02\x42\x00\x00\x00\x01"
 PROBE_ADDRESS = b"\x7f\x75\x00\x01"
@@ -44,13 +46,15 @@ SOCKETS = {
 OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
 """What every firewall backend makes that programs anything."""
 NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
-NOT_YET = tuple(feature for feature in FEATURES if feature not in (*BASIC_FEATURES, *OF_THE_FIREWALL))
-"""What this dataplane does not make yet, whatever the kernel has."""
+NO_LOOPBACK_IPV6 = "Linux sends nothing from ::1 out of another interface: it has no route_localnet for IPv6"
+OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "loopback ipv6", "interface sysctls", "announcements")
+"""What a kernel or container may lack without being of no use."""
+assert set(FEATURES) == {*BASIC_FEATURES, *OF_THE_FIREWALL, *OF_SOME_KERNELS, "adopted bridges", "static routes"}
 
 
 def capabilities(kernel: Kernel) -> Capabilities:
     """Try each thing in a throw-away namespace; raises what may be otherwise the next time."""
-    missing = dict.fromkeys(NOT_YET, "the Linux dataplane of this netledger does not make it yet")
+    missing = {"loopback ipv6": NO_LOOPBACK_IPV6}
     try:
         kernel.elsewhere(lambda: _try_everything(kernel, missing))
     except OSError as error:
@@ -98,12 +102,15 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
     conversation = Conversation()
     try:
         _try_links(conversation, missing)
+        _try_parents(conversation, missing)
         marked = add_address(LOOPBACK_INDEX, PROBE_ADDRESS, 32)
         entries = [] if conversation.exchange([marked]).failures else conversation.dump(list_addresses())
         if not any(entry.protocol == MARK for entry in decode_addresses(entries)):
             missing["address marks"] = "the kernel keeps no protocol on addresses (IFA_PROTO); Linux 5.18 does"
     finally:
         conversation.close()
+    _try_settings(missing)
+    _try_announcing(missing)
     if not Path("/proc/thread-self/net/if_inet6").exists():
         missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
     if kernel.firewall.name == NONE:
@@ -129,6 +136,48 @@ def _try_links(conversation: Conversation, missing: dict[str, str]) -> None:
         return
     ask("port isolation", set_link(name="veth0", attributes=master(bridge.index)), "")
     ask("port isolation", set_link(name="veth0", attributes=port_settings(isolated=True)), "Linux 4.18 has it")
+
+
+def _try_parents(conversation: Conversation, missing: dict[str, str]) -> None:
+    """Try what stands on a parent, each on one end of a veth pair: a link carries macvlan or ipvlan, not both."""
+    if "veth" in missing:
+        missing["stand-in"] = f"neither dummy nor veth is to be had: {missing['veth']}"
+        missing.update(dict.fromkeys((MACVLAN, IPVLAN, VLAN), "it could not be tried without veth"))
+        return
+    conversation.exchange([create_veth("veth2", "veth3", PROBE_MAC, 0, 0, 0, None)])
+    ends = [look_up(conversation, name) for name in ("veth2", "veth3")]
+    first, second = (end.index if end is not None else 0 for end in ends)
+    tries = {
+        MACVLAN: create_macvlan("macvlan0", PROBE_MAC[:-1] + b"\2", "bridge", first, 0, None),
+        IPVLAN: create_ipvlan("ipvlan0", "l2", "bridge", second, 0, None),
+        VLAN: create_vlan("vlan0", 1, second, 0),
+    }
+    for feature, message in tries.items():
+        failure = conversation.exchange([message]).failures.get(0)
+        if failure is not None and failure.number in EXHAUSTED:
+            raise OSError(failure.number, f"{feature}: {failure}")
+        if failure is not None:
+            module = "8021q" if feature == VLAN else feature
+            missing[feature] = (
+                f"the kernel answers {failure}; load the module or use a kernel built with it: modprobe {module}"
+            )
+
+
+def _try_settings(missing: dict[str, str]) -> None:
+    name = "net.ipv4.conf.lo.forwarding"
+    try:
+        write_sysctl(name, "0" if read_sysctl(name) == "1" else "1")  # of the throw-away namespace
+    except OSError as error:
+        missing["interface sysctls"] = f"/proc/sys/net cannot be written here: {error.strerror}"
+
+
+def _try_announcing(missing: dict[str, str]) -> None:
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0).close()
+    except OSError as error:
+        if is_passing(error):
+            raise
+        missing["announcements"] = f"no packet socket can be opened: {error.strerror} (CAP_NET_RAW, module af_packet)"
 
 
 def _try_firewall(firewall: FirewallBackend, missing: dict[str, str]) -> None:

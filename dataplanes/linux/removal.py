@@ -10,7 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...domain.objects import Address, Bridge, Namespace, Route, VethPair
+from ...domain.objects import (
+    Address,
+    Announcement,
+    Bridge,
+    InterfaceSysctl,
+    Ipvlan,
+    KernelObject,
+    Macvlan,
+    Namespace,
+    Route,
+    StandIn,
+    VethPair,
+    VlanLink,
+)
 from ...domain.values import SandboxId
 from ..contract import Status
 from .interiors import strip
@@ -41,6 +54,13 @@ def strip_devices(run: Run, numbers: Sequence[int]) -> None:
         except OSError as error:
             for number in mine:
                 run.fail_with(number, error)
+
+
+def forget_traceless(run: Run, numbers: Sequence[int]) -> None:
+    """Leave settings as they are, until their interface goes, and announcements unsaid."""
+    for number in numbers:
+        assert isinstance(run.steps[number].object, InterfaceSysctl | Announcement)
+        run.end(number, Status.REMOVED)
 
 
 def park(run: Run, numbers: Sequence[int]) -> bool:
@@ -82,6 +102,7 @@ def drop_namespaces(run: Run, numbers: Sequence[int]) -> None:
     for number in numbers:
         namespace = run.steps[number].object
         assert isinstance(namespace, Namespace)
+        run.leave_room(namespace.sandbox)  # an open socket would keep it
         try:
             found = drop(namespace.path)
         except (OSError, ValueError) as error:
@@ -90,16 +111,19 @@ def drop_namespaces(run: Run, numbers: Sequence[int]) -> None:
             run.end(number, Status.REMOVED if found else Status.ALREADY)
 
 
+_TAKING_ALONG: tuple[type[KernelObject], ...] = (VethPair, Macvlan, Ipvlan, Bridge, StandIn, VlanLink, Namespace)
+
+
 def _going(run: Run) -> tuple[set[tuple[SandboxId, str]], set[SandboxId]]:
     """List the devices and the namespaces that this plan takes away."""
     devices: set[tuple[SandboxId, str]] = set()
     sandboxes: set[SandboxId] = set()
-    for number in (number for kind in (VethPair, Bridge, Namespace) for number in run.of(kind, removing=True)):
+    for number in (number for kind in _TAKING_ALONG for number in run.of(kind, removing=True)):
         match run.steps[number].object:
-            case VethPair() as pair:
-                devices.add((pair.sandbox, pair.name))
-            case Bridge() as bridge:
-                devices.add((HOST, bridge.name))
+            case VethPair() | Macvlan() | Ipvlan() as interface:
+                devices.add((interface.sandbox, interface.name))
+            case Bridge(adopted=False) | StandIn() | VlanLink() as link:
+                devices.add((HOST, link.name))
             case Namespace() as namespace:
                 sandboxes.add(namespace.sandbox)
             case _:

@@ -51,6 +51,8 @@ IFA_F_NODAD = 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
 TABLE_MAIN, SCOPE_UNIVERSE, SCOPE_LINK, UNICAST = 254, 0, 253, 1
 
+KINDS_ON_A_PARENT = frozenset({"macvlan", "ipvlan", "vlan"})
+
 MARK = 117
 """The protocol number on the addresses and routes that we add (IFA_PROTO, rtm_protocol); free in iproute2's list."""
 
@@ -69,6 +71,8 @@ _ONE_QUEUE = attribute_u32(IFLA_NUM_TX_QUEUES, 1) + attribute_u32(IFLA_NUM_RX_QU
 class Link(Struct, frozen=True, gc=False):
     """An interface as a dump shows it; `peer` is the index of a veth's other end, in namespace `peer_namespace`.
 
+    Or of the link that it stands on.
+
     `peer_namespace` is the kernel's number for it in this one; -1 when it is the same namespace.
     """
 
@@ -84,7 +88,9 @@ class Link(Struct, frozen=True, gc=False):
     peer: int
     peer_namespace: int
     is_isolated: bool
-    is_hairpin: bool
+    is_hairpin: bool = False
+    parameters: bytes = b""
+    """What is particular to its kind (IFLA_INFO_DATA), for kinds that stand on another link; see `kinds`."""
 
 
 class AddressEntry(Struct, frozen=True, gc=False):
@@ -281,10 +287,11 @@ def decode_link(body: bytes) -> Link:
         settings = attributes_of(information[IFLA_INFO_SLAVE_DATA])
         isolated, hairpin = (number_of(settings.get(kind)) for kind in (IFLA_BRPORT_ISOLATED, IFLA_BRPORT_MODE))
     namespace = found.get(IFLA_LINK_NETNSID)
+    kind = text_of(information.get(IFLA_INFO_KIND))
     return Link(
         index,
         text_of(found.get(IFLA_IFNAME)),
-        text_of(information.get(IFLA_INFO_KIND)),
+        kind,
         bytes(found.get(IFLA_ADDRESS, b"")),
         number_of(found.get(IFLA_MTU)),
         bool(flags & IFF_UP),
@@ -295,6 +302,7 @@ def decode_link(body: bytes) -> Link:
         -1 if namespace is None else number_of(namespace),
         bool(isolated),
         bool(hairpin),
+        bytes(information.get(IFLA_INFO_DATA, b"")) if kind in KINDS_ON_A_PARENT else b"",
     )
 
 

@@ -11,9 +11,27 @@ import os
 from collections.abc import Iterable
 
 from ...domain.errors import DataplaneFault
-from ...domain.objects import Address, Bridge, KernelObject, Key, Namespace, OpenPort, PortForward, Route, VethPair
+from ...domain.objects import (
+    Address,
+    Announcement,
+    Bridge,
+    Ground,
+    InterfaceSysctl,
+    Ipvlan,
+    KernelObject,
+    Key,
+    Macvlan,
+    Namespace,
+    OpenPort,
+    PortForward,
+    Route,
+    StandIn,
+    VethPair,
+    VlanLink,
+    stands_on,
+)
 from ...domain.values import SandboxId
-from ..contract import Outcome, Plan, Status, Step, Verb
+from ..contract import Outcome, Place, Plan, Status, Step, Verb
 from .kernel import Kernel
 from .netlink import TRANSIENT, Failure
 from .rooms import Lost, Room, open_room
@@ -39,6 +57,10 @@ class Run:
         self._broken_devices: dict[tuple[SandboxId, str], Key] = {}
         self._broken_addresses: dict[bytes, Key] = {}
         self._rooms: dict[SandboxId, Room] = {}
+        self.settings: dict[tuple[SandboxId, str], list[str]] = {}
+        """Names of the kernel settings that were made of an interface, as its alias is to have them."""
+        self.announcements: list[tuple[Place, Announcement]] = []
+        """What is to be announced when the plan has been carried out, and where."""
 
     @property
     def kernel(self) -> Kernel:
@@ -57,6 +79,11 @@ class Run:
     def has_ended(self, number: int) -> bool:
         """Whether a step has its outcome."""
         return number in self._outcomes
+
+    def status_of(self, number: int) -> Status | None:
+        """How a step ended; None before it has."""
+        outcome = self._outcomes.get(number)
+        return outcome.status if outcome is not None else None
 
     def end(self, number: int, status: Status) -> None:
         """Give a step its outcome; the first one counts."""
@@ -109,10 +136,8 @@ class Run:
                 return None
             case VethPair():
                 return self._broken_sandboxes.get(thing.sandbox) or self._broken_devices.get((HOST, thing.bridge))
-            case Address() | Route():
-                return self._broken_sandboxes.get(thing.sandbox) or self._broken_devices.get(
-                    (thing.sandbox, thing.device)
-                )
+            case Macvlan() | Ipvlan() | VlanLink() | Address() | Route() | InterfaceSysctl() | Announcement():
+                return next(filter(None, map(self._broken, stands_on(thing))), None)
             case PortForward() | OpenPort():
                 return self._broken_addresses.get(thing.address)
             case _:
@@ -146,6 +171,12 @@ class Run:
         """Take a room that was just made."""
         self._rooms[sandbox] = room
 
+    def leave_room(self, sandbox: SandboxId) -> None:
+        """Let go of one open namespace."""
+        room = self._rooms.pop(sandbox, None)
+        if room is not None:
+            room.close()
+
     def leave_rooms(self) -> None:
         """Let go of every open namespace."""
         for room in self._rooms.values():
@@ -157,14 +188,18 @@ class Run:
         assert len(self._outcomes) == len(self.steps), "a step without an outcome"
         return [self._outcomes[number] for number in range(len(self.steps))]
 
+    def _broken(self, ground: Ground) -> Key | None:
+        sandbox, device = SandboxId(ground[0]), ground[1]
+        return self._broken_devices.get((sandbox, device)) if device else self._broken_sandboxes.get(sandbox)
+
     def _block(self, step: Step) -> None:
         thing = step.object
         match thing:
             case Namespace():
                 self._broken_sandboxes.setdefault(thing.sandbox, step.key)
-            case VethPair():
+            case VethPair() | Macvlan() | Ipvlan():
                 self._broken_devices.setdefault((thing.sandbox, thing.name), step.key)
-            case Bridge():
+            case Bridge() | StandIn() | VlanLink():
                 self._broken_devices.setdefault((HOST, thing.name), step.key)
             case Address():
                 self._broken_devices.setdefault((thing.sandbox, thing.device), step.key)

@@ -181,7 +181,11 @@ class BridgeDriver:
         for pool in network.pools:
             family = pool.subnet.family
             is_translated = not network.internal and modes[family] is not GatewayMode.ROUTED
-            if pool.gateway and not (family == 4 and options.inhibit_ipv4):
+            if (
+                pool.gateway
+                and modes[family] is not GatewayMode.ISOLATED
+                and not (family == 4 and options.inhibit_ipv4)
+            ):
                 objects.append(Address(HOST_NAMESPACE, device, pool.gateway, pool.subnet.prefix))
             if options.masquerade and is_translated:
                 objects.append(Masquerade(device, family, options.source(family)))

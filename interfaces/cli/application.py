@@ -16,6 +16,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from . import (
+    addresses,
     asking,
     checking,
     doctor,
@@ -25,6 +26,7 @@ from . import (
     reaching,
     reconciling,
     sandboxes,
+    setkey,
     simulating,
     watching,
 )
@@ -42,7 +44,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-for _group in (networks.app, endpoints.app, sandboxes.app, logs.app):
+for _group in (networks.app, endpoints.app, sandboxes.app, addresses.app, logs.app):
     app.command(_group)
 _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.plan,
@@ -56,6 +58,7 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     checking.check,
     simulating.simulate,
     doctor.doctor,
+    setkey.setkey,
 )
 for _command in _COMMANDS:
     app.command(_command)

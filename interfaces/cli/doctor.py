@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from ...domain.errors import NetledgerError
 from . import machine
 from .exits import DONE, UNAVAILABLE, exit_of, lacks_permission
-from .options import HERE, THIS_HOST, Host, Log
+from .options import HERE, THIS_HOST, Host, Log, plugin_directories
 from .printing import clean, console, document
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def doctor(*, log: Log = HERE, host: Host = THIS_HOST) -> int:
 
     Status 9 when something is missing that netledger needs.
     """
-    checks: tuple[Check, ...] = (_machine, _state, _features, _firewalls, _limits, _settings)
+    checks: tuple[Check, ...] = (_machine, _state, _features, _firewalls, _limits, _settings, _plugins)
     findings = [finding for check in checks for finding in check(log, host)]
     needed = [finding for finding in findings if finding.state == MISSING]
     if log.json:
@@ -193,6 +193,22 @@ def _settings(_: Log, host: Host) -> Iterator[Finding]:
         if value is not None:
             state = values.get(value, OK)
             yield Finding("settings", name, state, f"{value}{where}", remedy if state == NOTE else "")
+
+
+def _plugins(_: Log, __: Host) -> Iterator[Finding]:
+    """Shake hands with every plugin whose socket or file is where Docker looks for it."""
+    from ...domain.errors import Refusal
+    from ...engine.remote import Limits, Transport, addresses, implemented
+
+    for name, where in addresses(plugin_directories()):
+        if isinstance(where, str):
+            yield Finding("plugins", name, NOTE, where)
+            continue
+        try:
+            implements = ", ".join(implemented(Transport(name, where, Limits(1.0, 2.0, 2.0, attempts=1))))
+            yield Finding("plugins", name, OK, f"{where} implements {implements or 'nothing'}")
+        except Refusal as error:
+            yield Finding("plugins", name, NOTE, f"{where}: {error.because}", error.remedy)
 
 
 def _print(findings: list[Finding]) -> None:

@@ -37,15 +37,36 @@ def create(  # noqa: PLR0913  # a parameter for each option
     *,
     driver: Annotated[str, Parameter(help="The network driver. Else bridge.")] = "bridge",
     subnet: Annotated[
-        tuple[str, ...], Parameter(help="A CIDR block, one of each address family. Else a predefined one.")
+        tuple[str, ...],
+        Parameter(help="A CIDR block, one of each address family, or 0.0.0.0/SIZE or ::/SIZE. Else a predefined one."),
     ] = (),
     gateway: Annotated[tuple[str, ...], Parameter(help="The gateway in it. Else its first address.")] = (),
     ipv4: Annotated[bool, Parameter(negative="--no-ipv4", help="Give it IPv4, or not. Else it has it.")] = True,
     ipv6: Annotated[bool, Parameter(help="Give it IPv6, too.")] = False,
+    ip_range: Annotated[
+        tuple[str, ...], Parameter(help="A part of a subnet that addresses are chosen from. Else all of it.")
+    ] = (),
+    aux_address: Annotated[
+        tuple[str, ...], Parameter(help="An address that nobody is to get, NAME=ADDRESS; repeatable.")
+    ] = (),
+    address_space: Annotated[
+        str, Parameter(help="Within which no two subnets overlap. Else LocalDefault, the host's.")
+    ] = "LocalDefault",
     internal: Annotated[bool, Parameter(help="Let nothing in or out of it.")] = False,
     allocation: Annotated[
-        str, Parameter(help="Which free address comes next: next (after the last one) or lowest. Else next.")
+        str,
+        Parameter(
+            name=("--allocation", "--policy"),
+            help="Which free address comes next: next (after the last one), lowest, serial (as next), "
+            "or sticky (as next, and a name gets its own back). Else next.",
+        ),
     ] = "next",
+    rest: Annotated[int, Parameter(help="Seconds that an address rests before another gets it. Else 0.")] = 0,
+    grace: Annotated[int, Parameter(help="Seconds that a sticky address is kept for its name. Else 0.")] = 0,
+    ipam_driver: Annotated[
+        str, Parameter(help="What gives addresses: default, null for none, or the name of an IPAM plugin.")
+    ] = "default",
+    ipam_opt: Annotated[tuple[str, ...], Parameter(help="An option of it, KEY=VALUE; repeatable.")] = (),
     opt: Annotated[
         tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of the driver, KEY=VALUE; repeatable.")
     ] = (),
@@ -66,7 +87,14 @@ def create(  # noqa: PLR0913  # a parameter for each option
             gateways=gateway,
             ipv4=ipv4,
             ipv6=ipv6,
+            ip_ranges=ip_range,
+            auxiliary=pairs("--aux-address", aux_address),
+            address_space=address_space,
             allocation=allocation,
+            rest_seconds=rest,
+            grace_seconds=grace,
+            ipam_driver=ipam_driver,
+            ipam_options=dict(pairs("--ipam-opt", ipam_opt)),
             internal=internal,
             options=dict(options),
             labels=labels,

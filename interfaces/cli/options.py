@@ -19,6 +19,7 @@ from ...domain.errors import Invalid, NotFound
 STATE_VARIABLE = "NETLEDGER_STATE"
 DATAPLANE_VARIABLE = "NETLEDGER_DATAPLANE"
 FIREWALL_VARIABLE = "NETLEDGER_FIREWALL"
+PLUGINS_VARIABLE = "NETLEDGER_PLUGINS"
 NAMED_NAMESPACES = Path("/run/netns")
 """Where `ip netns add NAME` puts NAME."""
 
@@ -132,6 +133,14 @@ def default_state() -> Path:
         return Path("/var/lib/netledger")
     base = Path(os.environ.get("XDG_STATE_HOME") or "")
     return (base if base.is_absolute() else Path.home() / ".local" / "state") / "netledger"
+
+
+def plugin_directories() -> tuple[Path, ...]:
+    """Name the directories where plugins are found: those of the environment, separated by `:`, else Docker's."""
+    from ...engine.remote import PLUGIN_DIRECTORIES
+
+    given = os.environ.get(PLUGINS_VARIABLE)
+    return tuple(Path(each) for each in given.split(os.pathsep) if each) if given else PLUGIN_DIRECTORIES
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...domain.errors import LedgerDamaged, NetledgerError, NotFound
 from .exits import DONE, FAULT, exit_of
-from .options import Author, Host, Log
+from .options import Author, Host, Log, plugin_directories
 from .printing import complain, note
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def changing(log: Log, host: Host, author: Author, *, hold_ports: bool = False) 
             actor=author.actor,
             wait_seconds=author.wait,
             hold_ports=hold_ports,
+            plugin_directories=plugin_directories(),
         ) as controller,
     ):
         if controller.recovery is not None:

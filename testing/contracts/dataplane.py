@@ -19,6 +19,7 @@ from ...dataplanes.plan import difference
 from ...dataplanes.subscriber import place_of
 from ...domain.commands import Command, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint
 from ...domain.facts import FEATURES
+from ...domain.networks import links_of
 from ...domain.objects import (
     TRACELESS,
     Address,
@@ -37,6 +38,7 @@ from ...domain.resolution import Resolution
 from ...domain.values import SandboxId, SandboxKind
 from ...projections.desired import lower_everything
 from ..desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+from .kinds import KindsContract
 
 ObjectT = TypeVar("ObjectT", bound=KernelObject)
 
@@ -58,6 +60,9 @@ class Others(Protocol):
 
     def remove_interface(self, name: str) -> None:
         """Remove an interface of the host's namespace, whosoever it is."""
+
+    def make_bridge(self, name: str) -> None:
+        """Make a bridge in the host's namespace that bears no mark of ours, up."""
 
     def listen(self, port: int) -> None:
         """Hold a TCP port at every IPv4 address of the host."""
@@ -88,7 +93,9 @@ class World:
     def plan(self, *commands: Command) -> Plan:
         """Plan what these commands change, without observing."""
         before = self.wanted
-        self.desk.do(*commands, capabilities=self.dataplane.capabilities())
+        names = [name for command in commands for name in links_of(command)]
+        links = self.dataplane.links(names) if names else {}
+        self.desk.do(*commands, capabilities=self.dataplane.capabilities(), links=links)
         for sandbox in self.desk.views.sandboxes.sandboxes:
             place = place_of(self.desk.views, sandbox)
             assert place is not None
@@ -158,7 +165,7 @@ def everything(world: World) -> Sequence[Command]:
     )
 
 
-class DataplaneContract:
+class DataplaneContract(KindsContract):
     """What any dataplane keeps."""
 
     @pytest.fixture
@@ -263,7 +270,7 @@ class DataplaneContract:
         observed = world.observed()
         for step in plan:
             assert observed[step.key] == step.object
-        assert observed.keys() == world.wanted.keys()
+        assert _lasting(observed) == _lasting(world.wanted)
         world.apply(Plan(tuple(restored), world.places))
         world.check()
 
@@ -363,6 +370,13 @@ class DataplaneContract:
         observed = world.observed()
         assert Key("bridge/nlcontract") not in observed
 
+    def test_what_is_ours_is_no_block_of_the_host(self, world: World) -> None:
+        """What the host uses is the same before and after our networks are made."""
+        before = list(world.dataplane.taken_blocks())
+        assert all(taken.block.prefix and taken.use for taken in before), "taken_blocks: no default route, a use each"
+        world.do(*everything(world))
+        assert list(world.dataplane.taken_blocks()) == before, "taken_blocks: ours are left out"
+
     def test_a_namespace_is_known_again(self, dataplane: Dataplane, others: Others, directory: Path) -> None:
         """The same namespace has the same identity, another at the same path has another, and none has none."""
         assert dataplane.identify(str(directory / "none")) is None
@@ -399,6 +413,10 @@ class DataplaneContract:
         assert all(missing.values())
         assert dataplane.boot_id() == dataplane.boot_id() != ""
         assert dataplane.name, "a dataplane has a name"
+
+
+def _lasting(things: Mapping[Key, KernelObject]) -> set[Key]:
+    return {key for key, thing in things.items() if not isinstance(thing, TRACELESS)}
 
 
 def _other_host(thing: KernelObject) -> bytes:

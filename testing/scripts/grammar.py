@@ -33,14 +33,16 @@ network create NAME [--driver DRIVER] [--subnet CIDR]... [--gateway ADDRESS]... 
 [--allocation POLICY]... [--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
 network rm NETWORK... [--force|-f]
 endpoint create NETWORK NAME [--ip ADDRESS]... [--mac MAC] [--publish|-p PORT]... [--alias ALIAS]... \
-[--label KEY=VALUE]... [--id ID]
+[--opt|-o KEY=VALUE]... [--sysctl SETTING]... [--link-local ADDRESS]... [--label KEY=VALUE]... [--id ID]
 endpoint rm ENDPOINT... [--force|-f]
-endpoint join ENDPOINT SANDBOX [--priority NUMBER] [--interface NAME]
+endpoint join ENDPOINT SANDBOX [--priority|--gw-priority NUMBER] [--interface NAME] [--route ROUTE]...
 endpoint leave ENDPOINT
 endpoint alias add ENDPOINT ALIAS
 endpoint alias rm ENDPOINT ALIAS
 sandbox create CONTAINER [--kind KIND] [--path PATH] [--identity BOOT/COOKIE] [--hostname NAME] [--domainname NAME] \
 [--label KEY=VALUE]... [--id ID]
+sandbox setkey SANDBOX PATH [--identity BOOT/COOKIE]
+sandbox rename SANDBOX CONTAINER
 sandbox rm SANDBOX... [--force|-f]
 sandbox lose SANDBOX EVIDENCE
 command JSON
@@ -59,12 +61,13 @@ reboot
 fail KEY ERRNO [--times NUMBER]
 kernel remove KEY
 kernel clear
-kernel add INTERFACE
+kernel add INTERFACE [--bridge] [--address CIDR]...
+kernel unplug INTERFACE
 kernel listen PORT
 netns add PATH [IDENTITY]
 netns rm PATH
 """
-"""Every command: its words, what follows them, and its options. The first eleven are the command line's own."""
+"""Every command: its words, what follows them, and its options. The first thirteen are the command line's own."""
 
 
 class ScriptError(Exception):
@@ -235,7 +238,7 @@ def _forms() -> Mapping[tuple[str, ...], Form]:
 
 
 _ELEMENT = re.compile(
-    r"\[(?P<option>--[a-z0-9-]+)(\|(?P<short>-[a-z]))?(?P<value> [A-Z/=]+)?\](?P<repeated>\.\.\.)?"
+    r"\[(?P<option>--[a-z0-9-]+)(\|(?P<short>-[a-z-]+))?(?P<value> [A-Z/=]+)?\](?P<repeated>\.\.\.)?"
     r"|(?P<choices>[a-z]+(\|[a-z]+)+)|(?P<word>[a-z]+)"
     r"|\[(?P<maybe>[A-Z]+)\]|(?P<place>[A-Z]+)(?P<several>\.\.\.)?"
 )

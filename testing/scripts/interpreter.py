@@ -26,7 +26,7 @@ from ...replay import rebuild, repair
 from ..desk import identifier
 from . import questions
 from .grammar import ANYTHING, INLINE, Block, Line, Program
-from .reading import commands_of, is_command, parse_identity
+from .reading import commands_of, is_command, parse_identity, parse_interface
 from .stage import Stage, matches
 from .telling import tell_error, tell_event
 
@@ -206,7 +206,26 @@ def _kernel_clear(stage: Stage, line: Line) -> list[str]:
 
 
 def _kernel_add(stage: Stage, line: Line) -> list[str]:
-    stage.simulated(line.text).kernel.add_interface(line.places[0], "somebody's interface")
+    """Let somebody else have an interface: a bridge, or one of no kind that we know."""
+    kernel = stage.simulated(line.text).kernel
+    addresses = [parse_interface(text) for text in line.all("--address")]
+    if addresses and not line.has("--bridge"):
+        raise Invalid(line.text, "only a bridge has addresses here", "give --bridge, too")
+    if line.has("--bridge"):
+        kernel.add_bridge(line.places[0], *addresses)
+    else:
+        kernel.add_interface(line.places[0], "somebody's interface")
+    return []
+
+
+def _kernel_unplug(stage: Stage, line: Line) -> list[str]:
+    kernel = stage.simulated(line.text).kernel
+    (name,) = line.places
+    if name not in kernel.own.devices:
+        raise NotFound(
+            f"interface {name!r}", "it is not in the host's namespace", f"there are {', '.join(kernel.own.devices)}"
+        )
+    kernel.unplug(name)
     return []
 
 
@@ -257,6 +276,7 @@ _ACTIONS: Mapping[str, Callable[[Stage, Line], list[str]]] = {
     "kernel remove": _kernel_remove,
     "kernel clear": _kernel_clear,
     "kernel add": _kernel_add,
+    "kernel unplug": _kernel_unplug,
     "kernel listen": _kernel_listen,
     "netns add": _netns_add,
     "netns rm": _netns_rm,

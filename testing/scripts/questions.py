@@ -18,7 +18,7 @@ from ...replay.simulation import Simulation, describe
 from ..checkers import check_everything
 from .grammar import Line
 from .stage import Stage
-from .telling import Names, tell_lines, tell_port
+from .telling import Names, tell_lines, tell_pool, tell_port
 
 HOLDS = "everything holds"
 AGREES = "nothing to do: kernel and log agree"
@@ -80,7 +80,7 @@ def _simulation(stage: Stage) -> Simulation:
 def _networks(names: Names, views: Views) -> Iterator[str]:
     for record in views.networks.networks.values():
         network = record.event
-        pools = ", ".join(f"{pool.subnet} via {format_address(pool.gateway)}" for pool in network.pools)
+        pools = ", ".join(map(tell_pool, network.pools)) or "no pools"
         internal = ", internal" if network.internal else ""
         yield f"{names.of(network.network)} {network.driver}: {pools}{internal}"
 
@@ -90,9 +90,10 @@ def _endpoints(names: Names, views: Views) -> Iterator[str]:
         endpoint = record.event
         addresses = ", ".join(f"{format_address(held.address)}/{held.prefix}" for held in endpoint.addresses)
         joined = views.joined(endpoint.endpoint)
-        where = f" in {names.of(joined.event.sandbox)} as {joined.event.interface}" if joined else ""
+        interface = f" as {joined.event.interface}" if joined and joined.event.interface else ""
+        where = f" in {names.of(joined.event.sandbox)}{interface}" if joined else ""
         aliases = "".join(f", alias {alias}" for alias in views.aliases_of(endpoint.endpoint))
-        yield f"{names.of(endpoint.endpoint)} {addresses}{where}{aliases}"
+        yield f"{names.of(endpoint.endpoint)} {addresses}".rstrip() + where + aliases
 
 
 def _sandboxes(names: Names, views: Views) -> Iterator[str]:
@@ -114,6 +115,10 @@ def _ports(names: Names, views: Views) -> Iterator[str]:
     for endpoint in views.endpoints.endpoints:
         for record in views.ports_of(endpoint):
             yield _port(names, views, record)
+        for opened in views.opened_of(endpoint):
+            held = "open" if views.joined(endpoint) is not None else "not open"
+            port = opened.event
+            yield f"{tell_port(port.protocol, port.address, port.port)} of {names.of(endpoint)} itself, {held}"
 
 
 def _port(names: Names, views: Views, record: Recorded[PortBound]) -> str:

@@ -28,7 +28,10 @@ from ...domain.commands import (
     LeaveEndpoint,
     LoseSandbox,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
+from ...domain.endpoint_options import SYSCTLS
 from ...domain.errors import Invalid
 from ...domain.events import OptionValue
 from ...domain.facts import NamespaceIdentity
@@ -40,8 +43,9 @@ from ...domain.values import (
     SandboxKind,
     parse_address,
     parse_mac,
-    parse_port,
+    parse_ports,
 )
+from ...engine.model import parse_route
 from ...engine.pool_requests import Wanted, pool_requests
 from ...projections.views import Views
 from ..desk import identifier
@@ -94,6 +98,15 @@ def parse_identity(text: str) -> NamespaceIdentity:
     return NamespaceIdentity(boot, int(cookie))
 
 
+def parse_interface(text: str) -> tuple[bytes, int]:
+    """Read an address of an interface, ADDRESS/PREFIX."""
+    address, slash, prefix = text.partition("/")
+    packed = parse_address(address)
+    if not slash or not prefix.isdecimal() or int(prefix) > len(packed) * 8:
+        raise Invalid(f"address {text!r}", "not ADDRESS/PREFIX", "write it like 10.5.0.1/16")
+    return packed, int(prefix)
+
+
 def _given(text: str) -> str:
     """Give the id that a text is, whatever has which name; nothing where it is a name."""
     if text.startswith("@"):
@@ -119,6 +132,10 @@ def _pairs(line: Line, option: str) -> dict[str, str]:
         if not key or not equals:
             raise Invalid(f"{option} {key + value!r}", "not KEY=VALUE")
     return {key: value for key, _, value in pairs}
+
+
+def _options(line: Line) -> dict[str, OptionValue]:
+    return {key: _option_value(text) for key, text in _pairs(line, "--opt").items()}
 
 
 def _option_value(text: str) -> OptionValue:
@@ -154,7 +171,7 @@ def _create_network(line: Line, views: Views) -> Iterator[Command]:
             f"{len(asked)} allocations", f"there are {len(asked[0])} blocks", "give one for all, or one for each"
         )
     pools = asked[0] if len(asked) == 1 else tuple(requests[index] for index, requests in enumerate(asked))
-    options = {key: _option_value(text) for key, text in _pairs(line, "--opt").items()}
+    options = _options(line)
     driver, internal = line.one("--driver", "bridge"), line.has("--internal")
     identity = _new(line, name, views.networks.networks)
     yield CreateNetwork(identity, name, driver, pools, internal, options, _pairs(line, "--label"))
@@ -162,22 +179,26 @@ def _create_network(line: Line, views: Views) -> Iterator[Command]:
 
 def _create_endpoint(line: Line, views: Views) -> Iterator[Command]:
     network, name = line.places
-    mac = line.one("--mac")
+    mac, options = line.one("--mac"), _options(line)
+    if line.has("--sysctl"):
+        options[SYSCTLS] = ",".join(line.all("--sysctl"))
     yield CreateEndpoint(
         _new(line, f"{network}/{name}", views.endpoints.endpoints),
         find_network(views, network),
         name,
         addresses=tuple(map(parse_address, line.all("--ip"))),
         mac=parse_mac(mac) if mac else b"",
-        ports=tuple(map(parse_port, line.all("--publish"))),
+        ports=tuple(port for text in line.all("--publish") for port in parse_ports(text)),
         aliases=line.all("--alias"),
         labels=_pairs(line, "--label"),
+        options=options,
+        link_local=tuple(map(parse_address, line.all("--link-local"))),
     )
 
 
 def _create_sandbox(line: Line, views: Views) -> Iterator[Command]:
     (container,) = line.places
-    kind, identity = line.one("--kind", SandboxKind.MANAGED), line.one("--identity")
+    kind = line.one("--kind", SandboxKind.MANAGED)
     if kind not in list(SandboxKind):
         raise Invalid(f"sandbox kind {kind!r}", "unknown", f"known: {', '.join(SandboxKind)}")
     yield CreateSandbox(
@@ -185,7 +206,7 @@ def _create_sandbox(line: Line, views: Views) -> Iterator[Command]:
         container,
         SandboxKind(kind),
         line.one("--path"),
-        parse_identity(identity) if identity else None,
+        _identity(line),
         line.one("--hostname"),
         line.one("--domainname"),
         _pairs(line, "--label"),
@@ -195,7 +216,23 @@ def _create_sandbox(line: Line, views: Views) -> Iterator[Command]:
 def _join(line: Line, views: Views) -> Iterator[Command]:
     endpoint, sandbox = line.places
     priority, interface = _number(line, "--priority"), line.one("--interface")
-    yield JoinEndpoint(find_endpoint(views, endpoint), find_sandbox(views, sandbox), priority, interface)
+    routes = tuple(map(parse_route, line.all("--route")))
+    yield JoinEndpoint(find_endpoint(views, endpoint), find_sandbox(views, sandbox), priority, interface, routes)
+
+
+def _set_key(line: Line, views: Views) -> Iterator[Command]:
+    sandbox, path = line.places
+    yield SetSandboxKey(find_sandbox(views, sandbox), path, _identity(line))
+
+
+def _rename_sandbox(line: Line, views: Views) -> Iterator[Command]:
+    sandbox, container = line.places
+    yield RenameSandbox(find_sandbox(views, sandbox), container)
+
+
+def _identity(line: Line) -> NamespaceIdentity | None:
+    text = line.one("--identity")
+    return parse_identity(text) if text else None
 
 
 def _lose_sandbox(line: Line, views: Views) -> Iterator[Command]:
@@ -240,6 +277,8 @@ _READERS: Mapping[str, Callable[[Line, Views], Iterator[Command]]] = {
     "endpoint alias add": _alias(AddAlias),
     "endpoint alias rm": _alias(RemoveAlias),
     "sandbox create": _create_sandbox,
+    "sandbox setkey": _set_key,
+    "sandbox rename": _rename_sandbox,
     "sandbox rm": _remove(DeleteSandbox, find_sandbox),
     "sandbox lose": _lose_sandbox,
     "command": _whole,

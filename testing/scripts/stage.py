@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ...dataplanes.contract import Step
 from ...dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from ...dataplanes.simulated.dataplane import CARD
 from ...domain.commands import Command
 from ...domain.errors import NetledgerError, Unimplemented
 from ...domain.events import Event
@@ -58,7 +59,7 @@ class Stage:
             directory = StateDirectory.open(on)
             if not directory.ledger.exists():
                 create(directory.ledger, LEDGER_ID)
-            self.dataplane = SimulatedDataplane(SimulatedKernel(), faults=self._fault)
+            self.dataplane = SimulatedDataplane(_new_kernel(), faults=self._fault)
             self.dataplane.boot = f"boot{self._boots}"
             self.controller = self._open()
         else:
@@ -101,7 +102,7 @@ class Stage:
         self._refuse_borrowed("reboot")
         self._boots += 1
         dataplane.boot = f"boot{self._boots}"
-        dataplane.kernel = SimulatedKernel()
+        dataplane.kernel = _new_kernel()
         dataplane.namespaces.clear()
         dataplane.obstacles.clear()
         self.restart()
@@ -151,6 +152,13 @@ class Stage:
                     self.faults.remove(fault)
                 return fault.number
         return 0
+
+
+def _new_kernel() -> SimulatedKernel:
+    """Make the kernel of a host that has been started: it has a network card."""
+    kernel = SimulatedKernel()
+    kernel.add_card(CARD)
+    return kernel
 
 
 def matches(key: str, pattern: str) -> bool:

@@ -34,16 +34,22 @@ from ...domain.events import (
     HostRebuilt,
     NetworkCreated,
     NetworkDeleted,
+    NetworkPool,
+    OptionValue,
     Origin,
     PoolAllocated,
     PoolReleased,
     PortBound,
+    PortClosed,
+    PortOpened,
     PortReleased,
     PortsProgrammed,
     PortsRevoked,
     SandboxCreated,
     SandboxDeleted,
+    SandboxKeySet,
     SandboxLost,
+    SandboxRenamed,
 )
 from ...domain.values import (
     PROTOCOL_NAMES,
@@ -72,7 +78,7 @@ class Names:
         match event:
             case NetworkCreated():
                 self._call(event.network, event.name)
-                if event.device == f"br-{event.network[:ID_SHOWN]}":  # else it bears the name that somebody gave it
+                if event.device.endswith(f"-{event.network[:ID_SHOWN]}"):  # else its name is what somebody called it
                     self._names[event.device] = event.name
             case EndpointCreated():
                 self._call(event.endpoint, f"{self.of(event.network)}/{event.name}")
@@ -81,8 +87,11 @@ class Names:
                 if event.kind is SandboxKind.MANAGED:
                     self._directories.add(event.path.removesuffix(event.sandbox))
             case EndpointJoined():
-                self._names[event.device] = self.of(event.endpoint)
-                self._names[container_end(event.device)] = self.of(event.endpoint)
+                if event.device:  # a network without interfaces has none
+                    self._names[event.device] = self.of(event.endpoint)
+                    self._names[container_end(event.device)] = self.of(event.endpoint)
+            case SandboxRenamed():
+                self._call(event.sandbox, event.container)
             case _:
                 pass
 
@@ -144,24 +153,41 @@ def _forced(event: NetworkDeleted | EndpointDeleted | SandboxDeleted) -> str:
     return " by force" if event.forced else ""
 
 
+def tell_pool(pool: NetworkPool) -> str:
+    """Write a pool of a network, and its gateway where it has one there."""
+    return f"{pool.subnet} via {format_address(pool.gateway)}" if pool.gateway else str(pool.subnet)
+
+
+def _option(value: OptionValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _network(names: Names, event: NetworkCreated) -> str:
-    pools = ", ".join(f"{pool.subnet} via {format_address(pool.gateway)}" for pool in event.pools)
+    driver = [event.driver] if event.driver != "bridge" else []
+    pools = [", ".join(map(tell_pool, event.pools))] if event.pools else []
     default = driver_of(event.driver).options({}, event.name)
     others = {key: value for key, value in event.options.items() if value != default.get(key)}
-    words = [names.of(event.network), pools, *(["internal"] if event.internal else [])]
-    words += [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in others.items()]
+    words = [names.of(event.network), *driver, *pools, *(["internal"] if event.internal else [])]
+    words += ["adopts its bridge"] if event.is_adopted else []
+    words += ["makes its parent"] if event.makes_parent else []
+    words += [f"{key}={_option(value)}" for key, value in others.items()]
     return " ".join(words)
 
 
 def _endpoint(names: Names, event: EndpointCreated) -> str:
     addresses = ", ".join(f"{format_address(held.address)}/{held.prefix}" for held in event.addresses)
-    mac = f" mac {format_mac(event.mac)}" if event.mac != mac_for(event.endpoint) else ""
-    return f"{names.of(event.endpoint)} {addresses}{mac}"
+    words = [names.of(event.endpoint), *([addresses] if addresses else [])]
+    words += [f"mac {format_mac(event.mac)}"] if event.mac not in (b"", mac_for(event.endpoint)) else []
+    words += [f"link-local {format_address(address)}" for address in event.link_local]
+    words += [f"{key}={_option(value)}" for key, value in event.options.items()]
+    return " ".join(words)
 
 
 def _joined(names: Names, event: EndpointJoined) -> str:
     priority = f" with priority {event.priority}" if event.priority else ""
-    return f"{names.of(event.endpoint)} in {names.of(event.sandbox)} as {event.interface}{priority}"
+    interface = f" as {event.interface}" if event.interface else ""
+    routes = "".join(f", route {route}" for route in event.routes)
+    return f"{names.of(event.endpoint)} in {names.of(event.sandbox)}{interface}{priority}{routes}"
 
 
 def _pool(names: Names, event: PoolAllocated) -> str:
@@ -179,6 +205,15 @@ def _port(names: Names, event: PortBound) -> str:
     outer = tell_port(event.protocol, event.host_address, event.host_port)
     chosen = ", chosen" if event.decided_by == "netledger" else ""
     return f"{outer} -> {format_host(event.address)}:{event.port} of {names.of(event.endpoint)}{chosen}"
+
+
+def _opened(names: Names, event: PortOpened | PortClosed) -> str:
+    return f"{tell_port(event.protocol, event.address, event.port)} of {names.of(event.endpoint)}"
+
+
+def _key(names: Names, event: SandboxKeySet) -> str:
+    inside = "".join(f", {names.of(endpoint)} is in it" for endpoint in event.endpoints)
+    return f"{names.of(event.sandbox)} at {event.path}{inside}"
 
 
 def _sandbox(names: Names, event: SandboxCreated) -> str:
@@ -230,9 +265,13 @@ _SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
     PortReleased: lambda names, event: (
         f"{tell_port(event.protocol, event.host_address, event.host_port)} of {names.of(event.endpoint)}"
     ),
+    PortOpened: _opened,
+    PortClosed: _opened,
     PortsProgrammed: _published,
     PortsRevoked: _published,
     SandboxCreated: _sandbox,
+    SandboxKeySet: _key,
+    SandboxRenamed: lambda _, event: f"{event.before} to {event.container}",
     SandboxLost: lambda names, event: f"{names.of(event.sandbox)}: {event.evidence}",
     SandboxDeleted: lambda names, event: names.of(event.sandbox) + _forced(event),
     GatewayElected: lambda names, event: (

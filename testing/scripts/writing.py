@@ -24,8 +24,12 @@ from ...domain.commands import (
     LoseSandbox,
     PoolRequest,
     RemoveAlias,
+    RenameSandbox,
+    SetSandboxKey,
 )
+from ...domain.endpoint_options import SYSCTLS
 from ...domain.errors import NetledgerError
+from ...domain.events import OptionValue, StaticRoute
 from ...domain.facts import NamespaceIdentity
 from ...domain.values import (
     AllocationPolicy,
@@ -87,7 +91,11 @@ class Writer:
     def lines(self, command: Command, views: Views | None = None) -> list[str]:
         """Write a command, and before it what the world has to have for it."""
         line = self.line(command, views)
-        if not isinstance(command, CreateSandbox) or command.identity is None or command.path in self._paths:
+        if (
+            not isinstance(command, CreateSandbox | SetSandboxKey)
+            or command.identity is None
+            or command.path in self._paths
+        ):
             return [line]
         self._paths.add(command.path)
         return [_line("netns add", command.path, _identity(command.identity)), line]
@@ -172,6 +180,15 @@ def _labels(labels: Mapping[str, str]) -> list[str]:
     return _repeated("--label", (f"{key}={value}" for key, value in labels.items()))
 
 
+def _options(options: Mapping[str, OptionValue]) -> list[str]:
+    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
+    return _repeated("--opt", (f"{key}={value}" for key, value in values.items()))
+
+
+def _route(route: StaticRoute) -> str:
+    return f"{route.destination}={format_address(route.gateway)}" if route.gateway else str(route.destination)
+
+
 def _write_network(writer: Writer, command: CreateNetwork, views: Views | None) -> str:
     pools = command.pools
     words = ["--driver", command.driver] if command.driver != "bridge" else []
@@ -182,8 +199,7 @@ def _write_network(writer: Writer, command: CreateNetwork, views: Views | None) 
     words += ["--ipv6"] if any(pool.family == 6 and pool.subnet is None for pool in pools) else []
     words += _policies(pools)
     words += ["--internal"] if command.internal else []
-    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in command.options.items()}
-    words += _repeated("--opt", (f"{key}={value}" for key, value in values.items()))
+    words += _options(command.options)
     words += [
         *_labels(command.labels),
         *writer.identity(command.network, command.name, views.networks.networks if views else None),
@@ -204,6 +220,9 @@ def _write_endpoint(writer: Writer, command: CreateEndpoint, views: Views | None
     words += ["--mac", format_mac(command.mac)] if command.mac else []
     words += _repeated("--publish", (str(port).removeprefix(":") for port in command.ports))
     words += _repeated("--alias", command.aliases)
+    words += _options({key: value for key, value in command.options.items() if key != SYSCTLS})
+    words += _repeated("--sysctl", str(command.options[SYSCTLS]).split(",") if SYSCTLS in command.options else ())
+    words += _repeated("--link-local", map(format_address, command.link_local))
     there = views.endpoints.endpoints if views else None
     words += [*_labels(command.labels), *writer.identity(command.endpoint, f"{network}/{command.name}", there)]
     return _line("endpoint create", network, command.name, *words)
@@ -225,9 +244,15 @@ def _write_sandbox(writer: Writer, command: CreateSandbox, views: Views | None) 
 def _write_join(writer: Writer, command: JoinEndpoint, views: Views | None) -> str:
     words = ["--priority", str(command.priority)] if command.priority else []
     words += ["--interface", command.interface] if command.interface else []
+    words += _repeated("--route", map(_route, command.routes))
     return _line(
         "endpoint join", writer.endpoint(command.endpoint, views), writer.sandbox(command.sandbox, views), *words
     )
+
+
+def _write_key(writer: Writer, command: SetSandboxKey, views: Views | None) -> str:
+    words = ["--identity", _identity(command.identity)] if command.identity is not None else []
+    return _line("sandbox setkey", writer.sandbox(command.sandbox, views), command.path, *words)
 
 
 def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox) -> list[str]:
@@ -254,6 +279,10 @@ _WRITERS: Mapping[type, Callable[[Writer, Any, Views | None], str]] = {
     ),
     RemoveAlias: lambda writer, command, views: _line(
         "endpoint alias rm", writer.endpoint(command.endpoint, views), command.alias
+    ),
+    SetSandboxKey: _write_key,
+    RenameSandbox: lambda writer, command, views: _line(
+        "sandbox rename", writer.sandbox(command.sandbox, views), command.container
     ),
     LoseSandbox: lambda writer, command, views: _line(
         "sandbox lose", writer.sandbox(command.sandbox, views), command.evidence

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from ...dataplanes.simulated import KernelError
 from ...dataplanes.simulated.faults import askew
-from ...domain.objects import Address, Bridge, Firewall, KernelObject, VethPair
+from ...domain.objects import TRACELESS, Address, Bridge, Firewall, KernelObject, VethPair
 from .host import FOREIGN, SimulatedHost
 
 Choose = Callable[[int], int]
@@ -34,7 +34,8 @@ def disturb(host: SimulatedHost, choose: Choose) -> str:
 
 
 def _pick(host: SimulatedHost, choose: Choose, *kinds: type[KernelObject]) -> KernelObject | None:
-    there = [made for _, made in sorted(host.kernel.objects.items()) if not kinds or isinstance(made, kinds)]
+    objects = [made for _, made in sorted(host.kernel.objects.items()) if not isinstance(made, TRACELESS)]
+    there = [made for made in objects if not kinds or isinstance(made, kinds)]
     return there[choose(len(there))] if there else None
 
 

@@ -27,6 +27,9 @@ class Others:
     def remove_interface(self, name: str) -> None:
         self.dataplane.kernel.unplug(name)
 
+    def make_bridge(self, name: str) -> None:
+        self.dataplane.kernel.add_bridge(name)
+
     def listen(self, port: int) -> None:
         claim = Claim(protocol=6, host_address=bytes(4), host_port=port)
         self.dataplane.obstacles[claim] = "process 7 (nginx)"

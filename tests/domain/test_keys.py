@@ -56,7 +56,7 @@ def test_a_key_is_set_once_and_leads_to_a_namespace(net):
     assert "there is no network namespace" in str(net.refusal(Invalid, SetSandboxKey(sandbox, "/proc/7/ns/net")))
     net.refusal(NotFound, SetSandboxKey(identifier("x"), "/proc/7/ns/net", HERE))
     net.do(SetSandboxKey(sandbox, "/proc/7/ns/net", HERE))
-    assert "whose namespace is known" in str(net.refusal(Conflict, SetSandboxKey(sandbox, "/proc/7/ns/net", HERE)))
+    assert "its namespace is known" in str(net.refusal(Conflict, SetSandboxKey(sandbox, "/proc/7/ns/net", HERE)))
     net.do(create_sandbox("d", kind=SandboxKind.DELEGATED))
     refusal = net.refusal(Conflict, SetSandboxKey(identifier("d"), "/proc/7/ns/net", HERE))
     assert "its network namespace is the sandbox of container c" in str(refusal)

@@ -28,7 +28,7 @@ from netledger.domain.events import (
 )
 from netledger.domain.objects import Address, Bridge, Firewall, Namespace, PortForward, Route, VethPair
 from netledger.projections.desired import lower_everything
-from netledger.replay import drift
+from netledger.replay import drift, rebuild, repair
 from netledger.testing.checkers import check_log
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
 
@@ -423,4 +423,31 @@ def test_an_interruption_does_not_lose_what_nobody_asks_for_again(controller, ke
         controller.execute([join("n1/e", "c")])
     faults.hit()
     assert controller.execute([join("n1/e", "c")])[0].error is not None
+    check(controller, kernel)
+
+
+def test_what_was_owed_is_mended_once(controller, kernel, faults):
+    """A repair that also makes good what is owed says so in one event, which has all of the repair."""
+    controller.execute([create_endpoint("n1", "g"), join("n1/g", "c")])
+    faults.hit(VethPair, verbs=(Verb.REMOVE,), times=1)
+    controller.execute([LeaveEndpoint(identifier("n1/g"))])
+    kernel.remove(next(made for made in kernel.objects.values() if isinstance(made, Bridge)))
+    before = controller.ledger.head
+    comparison = repair(controller).comparison
+    (mended,) = [each.event for each in controller.history(after=before) if isinstance(each.event, DriftRepaired)]
+    assert mended.repairs == comparison.lines
+    assert {line.split()[0] for line in mended.repairs} >= {"-", "+"}
+    assert not controller.views.faults.owed
+    check(controller, kernel)
+
+
+def test_a_rebuild_that_pays_what_was_owed_is_one_event(controller, kernel, faults):
+    """What is owed is part of the host being made anew, and is recorded as that."""
+    faults.hit(VethPair, verbs=(Verb.REMOVE,), times=1)
+    controller.execute([join("n1/e", "c")])
+    controller.execute([LeaveEndpoint(E)])
+    before = controller.ledger.head
+    rebuild(controller)
+    assert [type(each.event).__name__ for each in controller.history(after=before)] == ["HostRebuilt"]
+    assert not controller.views.faults.owed
     check(controller, kernel)

@@ -4,14 +4,14 @@ import pytest
 
 from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane
-from netledger.domain.commands import AddAlias, DeleteNetwork
+from netledger.domain.commands import AddAlias, DeleteNetwork, LeaveEndpoint
 from netledger.domain.errors import Conflict, DataplaneFault, Invalid, NotFound
-from netledger.domain.events import EndpointCreated, NetworkCreated
+from netledger.domain.events import EndpointCreated, EndpointLeft, NetworkCreated
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.objects import Bridge
 from netledger.domain.values import SandboxKind
 from netledger.engine.requests import author, digest_of, new_id
-from tests.desk import create_endpoint, create_network, create_sandbox, identifier
+from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join
 
 
 def no_bridge(step):
@@ -64,6 +64,18 @@ def test_a_refused_request_may_be_tried_again(controller):
     assert isinstance(controller.execute([command], request="r")[0].error, NotFound)
     controller.do(create_network("n1"))
     assert controller.execute([command], request="r")[0].error is None
+
+
+def test_what_was_refused_is_decided_in_the_state_that_its_batch_has_made(controller):
+    """A leave in front of the join that makes it possible is refused first, and carried out when it comes again."""
+    controller.execute([create_network("n1"), create_endpoint("n1", "e"), create_sandbox("c")])
+    batch = [LeaveEndpoint(identifier("n1/e")), join("n1/e", "c")]
+    first = controller.execute(batch, request="r")
+    assert [type(result.error) for result in first] == [Conflict, type(None)]
+    again = controller.execute(batch, request="r")
+    assert [result.is_repetition for result in again] == [False, True]
+    assert [type(each.event) for each in again[0].events] == [EndpointLeft]
+    assert not controller.views.endpoints.joined
 
 
 def test_a_compensated_request_may_be_tried_again(start, kernel):

@@ -222,6 +222,11 @@ SCENARIOS = {
     "sandbox joined by one more, forced": Scenario(JOINED, [join("n1/f", "c")], [DeleteSandbox(C, force=True)], [None]),
     "sandbox left, forced": Scenario(JOINED, [LeaveEndpoint(E)], [DeleteSandbox(C, force=True)], [None]),
     "sandbox deleted twice": Scenario(FREE, [DeleteSandbox(C)], [DeleteSandbox(C)], [NotFound]),
+    "sandbox renamed": Scenario(FREE, [RenameSandbox(C, "new")], [DeleteSandbox(C)], [None]),
+    "sandbox renamed, forced": Scenario(JOINED, [RenameSandbox(C, "new")], [DeleteSandbox(C, force=True)], [None]),
+    "lost sandbox renamed": Scenario(
+        [DELEGATED], [RenameSandbox(identifier("x"), "new")], [LoseSandbox(identifier("x"), "gone")], [None]
+    ),
     "lost sandbox joined": Scenario(
         [*FREE, DELEGATED], [join("n1/e", "x")], [LoseSandbox(identifier("x"), "gone")], [None]
     ),

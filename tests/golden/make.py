@@ -1,7 +1,8 @@
 """Record a golden log: every event type as this code writes it, and what the views make of it at each position.
 
 Run it, and name the version, when an event gets a new version: `python tests/golden/make.py 2`. A golden log that was
-released is never made again. `2-addresses` records what address management alone knows.
+released is never made again. `2-addresses` records what address management alone knows,
+`3-drivers` what other IPAM drivers than ours do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from netledger import Controller
@@ -49,6 +51,7 @@ from netledger.projections.desired import lower_everything
 from netledger.projections.views import Views
 from netledger.replay import rebuild, repair
 from tests.desk import create_endpoint, create_network, create_sandbox, identifier, join, pool
+from tests.engine.remote.conftest import PluginProcess
 
 GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4"
 SNAT = "com.docker.network.host_ipv4"
@@ -166,16 +169,45 @@ def record_addresses(state: Path) -> None:
                 result.check()
 
 
-RECORDINGS = {"addresses": record_addresses}
+def record_drivers(state: Path) -> None:
+    """Let everything happen once that an IPAM driver in another process has to do with."""
+    plugin = PluginProcess(state.parent, "lab")
+    try:
+        with start(state, SimulatedKernel(), "boot1", {}, plugin_directories=[state.parent]) as controller:
+            network = controller.create_network(
+                "a",
+                subnets=["10.5.0.0/24", "fd00:5::/64"],
+                ip_ranges=["10.5.0.128/25"],
+                auxiliary={"printer": "10.5.0.5"},
+                ipam_driver="lab",
+                ipam_options={"foo": "bar"},
+                request="a",
+            )
+            network.create_endpoint("web", request="web")
+            network.create_endpoint("db", addresses=["10.5.0.77"], request="db")
+            network.endpoints()[0].delete()
+            plugin.misbehave("ReleaseAddress", "status", [500, "busy"])
+            network.endpoints()[0].delete()
+    finally:
+        plugin.kill()
+
+
+RECORDINGS = {"addresses": record_addresses, "drivers": record_drivers}
 """By the end of a version's name; `record` for any other."""
 
 
-def start(state: Path, kernel: SimulatedKernel, boot: str, namespaces: dict[str, NamespaceIdentity]) -> Controller:
+def start(
+    state: Path,
+    kernel: SimulatedKernel,
+    boot: str,
+    namespaces: dict[str, NamespaceIdentity],
+    **others: Any,
+) -> Controller:
     """Open the log on a host of that boot."""
     dataplane = SimulatedDataplane(kernel)
     dataplane.boot, dataplane.namespaces = boot, namespaces
     with mock.patch("socket.gethostname", return_value="golden"):
-        return Controller.open(state, dataplane=dataplane, actor="golden")
+        return Controller.open(state, dataplane=dataplane, actor="golden", **others)
 
 
 def digests(log: list[Recorded[Event]]) -> list[str]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from netledger.domain.commands import DeleteNetwork, LeaveEndpoint
+from netledger.domain.commands import DeleteNetwork, LeaveEndpoint, PoolRequest
 from netledger.domain.events import EndpointJoined, NetworkCreated
 from netledger.domain.objects import (
     Address,
@@ -16,7 +16,7 @@ from netledger.domain.objects import (
     Sysctl,
     VethPair,
 )
-from netledger.domain.values import SandboxKind, Subnet, mac_for, parse_address
+from netledger.domain.values import SandboxKind, Subnet, mac_for, parse_address, parse_subnet
 from netledger.projections.desired import Pending, lower, lower_everything
 from tests.desk import HOST, create_endpoint, create_network, create_sandbox, identifier, join
 
@@ -59,6 +59,17 @@ def test_options_show_in_the_objects(desk):
     assert policies == {(False, False), (True, True)}
     desk.do(create_endpoint("n", "e"), create_sandbox("c"), join("n/e", "c"))
     assert [thing.isolated for thing in objects(desk) if isinstance(thing, VethPair)] == [True]
+
+
+def test_an_isolated_network_has_no_address_of_the_host(desk):
+    """Not even where a gateway was asked for: its address is kept free for whoever is to have it."""
+    isolated = {f"com.docker.network.bridge.gateway_mode_ipv{family}": "isolated" for family in (4, 6)}
+    pools = [
+        PoolRequest(4, parse_subnet("10.1.0.0/24"), parse_address("10.1.0.9")),
+        PoolRequest(6, parse_subnet("fd01::/64"), parse_address("fd01::9")),
+    ]
+    desk.do(create_network("n", *pools, internal=True, options=isolated))
+    assert not any(isinstance(thing, Address) for thing in objects(desk))
 
 
 def test_a_joined_endpoint_calls_for_its_interface_addresses_routes_and_ports(desk):

@@ -29,8 +29,10 @@ from netledger.domain.events import (
     Event,
     HostRebuilt,
     Recorded,
+    ReturnEnded,
+    ReturnOwed,
 )
-from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.facts import IpamAnswers, NamespaceIdentity, PoolAnswer
 from netledger.domain.values import (
     AllocationPolicy,
     PoolId,
@@ -96,7 +98,15 @@ def everything_that_can_happen() -> list[Recorded[Event]]:
     )
     desk.wait(20)
     desk.do(create_endpoint("c", "h"), Expire(), DeleteNetwork(identifier("c"), force=True))
+    block = PoolAnswer(parse_subnet("10.5.0.0/24"), "lab/5", parse_address("10.5.0.1"))
+    desk.do(create_network("r", "10.5.0.0/24", ipam_driver="lab"), ipam=IpamAnswers(pools=(block,)))
+    desk.do(create_endpoint("r", "e"), ipam=IpamAnswers(addresses=(parse_address("10.5.0.9"),)))
+    desk.do(DeleteEndpoint(identifier("r/e")))
+    desk.do(create_endpoint("r", "f"), ipam=IpamAnswers(addresses=(parse_address("10.5.0.9"),)))
+    desk.do(DeleteNetwork(identifier("r"), force=True))
     for event in (
+        ReturnOwed(*ORIGIN, "lab", "lab/5", b"", "it did not answer in time"),
+        ReturnEnded(*ORIGIN, "lab", "lab/5", b"", ""),
         ClockStepped(*ORIGIN, back=2),
         DataplaneFaulted(*ORIGIN, owner=("network", "b"), key="bridge/b", verb="remove", number=16, message="busy"),
         DriftDetected(*ORIGIN, differences=("- bridge/b",)),

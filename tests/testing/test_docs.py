@@ -12,6 +12,14 @@ from tests.testing.test_plugin import PLUGIN
 
 pytest_plugins = ["pytester"]
 
+SHORTER = """
+import hypothesis
+
+hypothesis.settings.register_profile("shorter", max_examples=20)
+hypothesis.settings.load_profile("shorter")
+"""
+"""That the examples run is shown by few of Hypothesis's; what they find is shown elsewhere."""
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
@@ -20,6 +28,7 @@ def test_every_example_is_a_test_that_passes(pytester: pytest.Pytester) -> None:
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 5
     pytester.makepyfile(**{f"test_example{number}": block for number, block in enumerate(blocks)})
+    pytester.makeconftest(SHORTER)
     result = pytester.runpytest_subprocess(*PLUGIN, "-p", "no:cacheprovider", timeout=100)
     outcomes = result.parseoutcomes()
     assert outcomes.keys() == {"passed"}
@@ -45,7 +54,9 @@ def test_the_failure_that_is_shown_is_the_one_that_comes(pytester: pytest.Pytest
     example = re.search(r"```python\n(import ipaddress.*?)```", text, re.DOTALL)[1]
     shown = re.search(r"```\n(no address is held twice.*?)```", text, re.DOTALL)[1]
     pytester.makepyfile(example.replace("                held.add(address)\n", ""))
-    result = pytester.runpytest_subprocess(*PLUGIN, "-k", "no_program", "-p", "no:cacheprovider", timeout=100)
+    result = pytester.runpytest_subprocess(
+        *PLUGIN, "-k", "no_program", "-p", "no:cacheprovider", "--hypothesis-seed=1", timeout=100
+    )
     result.assert_outcomes(failed=1, deselected=13)
     for line in shown.splitlines():
         result.stdout.fnmatch_lines([f"*{line}"])

@@ -236,6 +236,39 @@ def test_events_of_the_world_are_checked(outcome):
     assert told[-1] == "refused: invalid: batch: it is not the first line of its block; put a blank line above it"
 
 
+def test_interfaces_of_others_are_checked(outcome):
+    """Only bridges of others have addresses here; what is to be unplugged is there, and is."""
+    told = outcome(
+        "kernel add lan0 --address 10.1.0.1/24\nkernel add lan0 --bridge --address 10.1.0.1\n"
+        "kernel add lan0 --bridge --address 10.1.0.1/33\nkernel unplug lan0\n"
+        "kernel add lan0 --bridge --address 10.1.0.1/24\nkernel unplug lan0\nkernel unplug lan0"
+    )
+    assert told == [
+        "refused: invalid: kernel add lan0 --address 10.1.0.1/24: only a bridge has addresses here; give --bridge, too",
+        "refused: invalid: address '10.1.0.1': not ADDRESS/PREFIX; write it like 10.5.0.1/16",
+        "refused: invalid: address '10.1.0.1/33': not ADDRESS/PREFIX; write it like 10.5.0.1/16",
+        "refused: not found: interface 'lan0': it is not in the host's namespace; there are lo, eth0",
+        "refused: not found: interface 'lan0': it is not in the host's namespace; there are lo, eth0",
+    ]
+
+
+def test_endpoints_options_are_written_in_words():
+    """Settings have an option of their own, further addresses and routes, too; a range is a port for each number."""
+    desk = Desk()
+    line = (
+        "endpoint create n1 e1 --publish 8000-8001:80/tcp --opt com.docker.network.endpoint.ifname=lan "
+        "--sysctl net.ipv4.conf.IFNAME.forwarding=0 --sysctl net.ipv4.conf.IFNAME.log_martians=1 --link-local fe80::7"
+    )
+    (command,) = again(line, desk.views)
+    assert line.partition(" e1 ")[2] in scripts.render(command)
+    (command,) = again("endpoint create n1 e1 --publish 8000-8001:80-81", desk.views)
+    assert " --publish 8000:80/tcp --publish 8001:81/tcp " in scripts.render(command)
+    (command,) = again(
+        "endpoint join n1/e1 c1 --gw-priority 3 --route 10.9.0.0/16=10.1.0.1 --route fd09::/32", desk.views
+    )
+    assert scripts.render(command).endswith(" --priority 3 --route 10.9.0.0/16=10.1.0.1 --route fd09::/32")
+
+
 def test_a_batch_is_for_commands_alone(outcome):
     """A question in a batch is refused, and nothing of the batch is carried out."""
     assert outcome(f"batch\n{SHOP}matrix")[0].startswith("refused: invalid: matrix in a batch")
@@ -351,7 +384,7 @@ def test_the_command_runs_as_printed(tmp_path):
     done = subprocess.run([*command, path], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "endpoint join ENDPOINT SANDBOX [--priority NUMBER] [--interface NAME]" in shown
+    assert "sandbox setkey SANDBOX PATH [--identity BOOT/COOKIE]" in shown
 
 
 # --- writing
@@ -387,7 +420,7 @@ def test_a_command_is_seldom_written_as_json(seed):
     """What fits a state is written in words, with names, and no id of 64 digits."""
     desk = Desk()
     author = Author(Seeded(seed), views=lambda: desk.views)
-    writer = scripts.Writer((*author.universe.networks, *author.universe.endpoints, *author.universe.sandboxes))
+    writer = scripts.Writer(author.universe.words)
     for kind in (*GROUND, *KINDS):
         command = author.command(kind)
         line = writer.line(command, desk.views)

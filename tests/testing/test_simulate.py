@@ -84,7 +84,7 @@ def test_everything_holds(tmp_path, name):
 
 def test_every_kind_of_fault_happens(tmp_path):
     """Nothing of a plan is left out, and the summary tells of all of it."""
-    summary = run(Settings(2, 150, 2, MANY), tmp_path).summary
+    summary = run(Settings(3, 150, 2, MANY), tmp_path).summary
     assert all(summary.faults[kind] for kind in Kind)
     assert len([name for name in summary.faults if name.startswith("half: ")]) == 4
     assert summary.recovered_steps > summary.recoveries > 0
@@ -98,7 +98,7 @@ def test_every_kind_of_fault_happens(tmp_path):
 
 def test_a_kernel_is_altered_in_every_way(tmp_path):
     """Each is noticed as drift, and repaired."""
-    summary = run(Settings(1, 60, 1, FaultPlan.parse("alter=80%")), tmp_path).summary
+    summary = run(Settings(2, 60, 1, FaultPlan.parse("alter=80%")), tmp_path).summary
     assert len([name for name in summary.faults if name.startswith("alter: ")]) == 7
     assert summary.repaired_steps > summary.repairs > 0
 
@@ -152,7 +152,7 @@ class WithoutPorts(SimulatedKernel):
 
 def test_a_kernel_that_forgets_is_found_and_the_run_is_shortened(tmp_path):
     """The failure names the checker and the host; the shortest run fails in the same way, one step less does not."""
-    settings = Settings(4, 100, 2, FaultPlan.named("none"))
+    settings = Settings(2, 100, 2, FaultPlan.named("none"))
     failure = run(settings, tmp_path / "run", make_kernel=WithoutPorts).failure
     assert failure is not None
     assert failure.checker == "kernel"

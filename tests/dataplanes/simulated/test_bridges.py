@@ -7,8 +7,14 @@ import pytest
 from netledger.dataplanes.simulated import KernelError
 from netledger.dataplanes.simulated.model import Veth
 from netledger.dataplanes.simulated.packets import Verdict
+from netledger.domain.objects import Firewall, ForwardPolicy, PortForward
+from netledger.domain.values import parse_address
+
+from .lab import FORWARDING
 
 REACHED, NOBODY = Verdict.REACHED, Verdict.NO_NEIGHBOUR
+FILTERED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+HAIRPINS = [(True, False, REACHED), (False, False, Verdict.DROPPED), (True, True, Verdict.DROPPED)]
 
 
 @pytest.fixture
@@ -110,3 +116,24 @@ def test_a_bridge_takes_1023_ports(lab):
         lab.plug(Veth, "v1023", own, bridge=bridge)
     assert caught.value.number == 54
     assert "v1023" not in own.devices
+
+
+@pytest.mark.parametrize(("is_hairpin", "isolated", "verdict"), HAIRPINS)
+def test_a_published_port_that_its_own_endpoint_asks_for(lab, bridge, is_hairpin, isolated, verdict):
+    """Where bridged packets are filtered it comes back only to a port in hairpin mode that is not isolated."""
+    host = lab.hosts[0]
+    for setting in (*FORWARDING, *FILTERED):
+        host.own.sysctls[setting] = "1"
+    for port in bridge.ports.values():
+        port.is_hairpin, port.is_isolated = is_hairpin, isolated
+    host.make(Firewall())
+    host.make(ForwardPolicy("br0", icc=True, internal=False))
+    for text in ("10.0.0.2", "fd00::2"):
+        host.make(PortForward(6, bytes(len(parse_address(text))), 8080, parse_address(text), 80))
+    for gateway in ("10.0.0.1", "fd00::1"):
+        reach = lab.fabric.reach(lab.spot("a"), gateway, "tcp", 8080)
+        assert reach.verdict is verdict, str(reach)
+        if verdict is REACHED:
+            assert (reach.at, reach.seen_from) == (lab.spot("a"), parse_address(gateway))
+        neighbour = lab.fabric.reach(lab.spot("b"), gateway, "tcp", 8080)
+        assert neighbour.verdict is (Verdict.DROPPED if isolated else REACHED), str(neighbour)

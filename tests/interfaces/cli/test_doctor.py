@@ -8,6 +8,7 @@ import pytest
 
 from netledger.domain.facts import FEATURES, Capabilities
 from netledger.interfaces.cli import machine
+from tests.engine.remote.conftest import PluginProcess
 
 
 def findings(answer) -> dict[str, dict[str, str]]:
@@ -123,3 +124,21 @@ def test_facts_that_cannot_be_had_are_none(monkeypatch: pytest.MonkeyPatch, tmp_
     assert machine.is_locked(tmp_path / "lock") is False
     assert machine.is_locked(tmp_path) is None
     assert machine.loaded_library("libnowhere") is None
+
+
+def test_it_lists_the_plugins_that_are_found(cli, missing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With where each listens and what it implements; one that is of no use is a note."""
+    monkeypatch.setenv("NETLEDGER_PLUGINS", f"{tmp_path}:{tmp_path}/none")
+    assert not any(finding["area"] == "plugins" for finding in cli("doctor --json").json["findings"])
+    plugin = PluginProcess(tmp_path, "lab")
+    try:
+        (tmp_path / "broken.spec").write_text("nowhere")
+        (tmp_path / "gone.spec").write_text(f"unix://{tmp_path}/gone")
+        found = findings(cli("doctor --dataplane linux --json"))
+        assert found["lab"]["state"] == "ok"
+        assert found["lab"]["found"] == f"unix://{tmp_path}/lab.sock implements NetworkDriver, IpamDriver"
+        assert (found["broken"]["state"], found["gone"]["state"]) == ("note", "note")
+        assert "'nowhere' is no address of a plugin" in found["broken"]["found"]
+        assert "no answer" in found["gone"]["found"]
+    finally:
+        plugin.kill()

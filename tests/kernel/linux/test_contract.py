@@ -23,8 +23,13 @@ class Others:
         self.stack = stack
 
     def make_interface(self, name: str) -> None:
-        """Make a bridge without a mark."""
+        """Make one end of a cable without a mark, which is no bridge: such a one would be adopted."""
+        shell("ip", "-n", self.host.name, "link", "add", name, "type", "veth", "peer", "elsewhere")
+
+    def make_bridge(self, name: str) -> None:
+        """Make a bridge without a mark, up."""
         shell("ip", "-n", self.host.name, "link", "add", name, "type", "bridge")
+        shell("ip", "-n", self.host.name, "link", "set", name, "up")
 
     def remove_interface(self, name: str) -> None:
         """Remove a link."""

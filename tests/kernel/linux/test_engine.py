@@ -180,8 +180,8 @@ def test_a_delegated_sandbox_leaves_its_end_in_the_host(stage, controller):
 def test_what_others_hold_is_refused_before_the_event(stage, controller):
     """A port of another process and a foreign interface are refused by name, and nothing is in the log."""
     head = controller.ledger.head
-    stage.run("ip", "link", "add", "wanted", "type", "bridge")
-    with pytest.raises(Conflict, match=r"a bridge link.* has the name wanted and is not ours"):
+    stage.run("ip", "link", "add", "wanted", "type", "veth", "peer", "wanted1")
+    with pytest.raises(Conflict, match=r"a veth link.* has the name wanted and is not ours"):
         controller.create_network("one", options={"com.docker.network.bridge.name": "wanted"})
     assert controller.ledger.head == head
     network = controller.create_network("one")
@@ -212,10 +212,10 @@ def test_the_key_is_a_path_that_others_can_enter(stage, controller):
 
 
 def test_a_network_that_fails_in_the_kernel_is_taken_back(stage, controller, monkeypatch):
-    """A bridge that somebody makes after the probe: the network is taken back by events, and theirs stays."""
+    """An interface that somebody makes after the probe: the network is taken back by events, and theirs stays."""
     dataplane = controller._machine.dataplane
     monkeypatch.setattr(dataplane, "probe", lambda claims: {})
-    stage.run("ip", "link", "add", "taken", "type", "bridge")
+    stage.run("ip", "link", "add", "taken", "type", "veth", "peer", "taken1")
     with pytest.raises(Exception, match="taken"):
         controller.create_network("one", options={"com.docker.network.bridge.name": "taken"})
     assert controller.networks() == []

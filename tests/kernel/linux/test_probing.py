@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from netledger import Controller
 from netledger.dataplanes.contract import Claim, Instance, Plan, Step, Verb
 from netledger.dataplanes.linux import LinuxDataplane
 from netledger.dataplanes.linux.firewall import iptables
-from netledger.dataplanes.linux.probe import NOT_YET
+from netledger.dataplanes.linux.probe import OF_SOME_KERNELS
+from netledger.dataplanes.linux.routes import name_servers
+from netledger.domain.commands import CreateNetwork
 from netledger.domain.facts import BASIC_FEATURES, FEATURES
 from netledger.domain.objects import Firewall
+from netledger.domain.values import NetworkId, format_address
 
 from .conftest import shell
 
@@ -44,7 +48,7 @@ def test_a_missing_library(stage, monkeypatch):
     monkeypatch.setattr(nftables, "LIBRARY", "libnftables.so.99")
     try:
         missing = stage.dataplane.capabilities().missing
-        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert set(missing) - set(OF_SOME_KERNELS) == {"firewall"}
         assert "apt install libnftables1" in missing["firewall"]
     finally:
         nftables._load.cache_clear()
@@ -58,6 +62,36 @@ def test_devices(stage):
     index = stage.ip("link", "show", "taken")[0]["ifindex"]
     claims = [Claim(device="taken"), Claim(device="free"), Claim(device=network.device)]
     assert stage.dataplane.probe(claims) == {claims[0]: f"a bridge link (index {index})"}
+
+
+def test_what_the_host_uses(stage, tmp_path):
+    """Routes of the main table but the default ones and ours, and the name servers; a broken resolv.conf names none."""
+    network = stage.network("network1", "10.5.0.0/24")
+    stage.make(*stage.forwarding, *network.objects)
+    before = {str(taken) for taken in stage.dataplane.taken_blocks()}
+    assert not any(text.startswith("10.5.0.0") for text in before)
+    stage.run("ip", "address", "add", "10.77.0.1/24", "dev", "uplink")
+    stage.run("ip", "route", "add", "10.78.0.0/16", "via", "10.77.0.2")
+    stage.run("ip", "route", "add", "10.79.0.0/16", "via", "10.77.0.2", "table", "100")
+    stage.run("ip", "-6", "route", "add", "fd77::/64", "dev", "uplink")
+    after = {str(taken) for taken in stage.dataplane.taken_blocks()}
+    routes = ("10.77.0.0/24 route dev uplink", "10.78.0.0/16 route dev uplink", "fd77::/64 route dev uplink")
+    assert after - before == set(routes)
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(
+        "# nameserver 1.1.1.1\nnameserver 10.0.0.53\nsearch x\nnameserver fe80::1%eth0\nnameserver nobody\n"
+    )
+    assert [format_address(server) for server in name_servers(conf)] == ["10.0.0.53", "fe80::1"]
+    assert list(name_servers(tmp_path / "none")) == []
+
+
+def test_a_block_is_chosen_beside_the_hosts_routes(stage):
+    """The engine on this kernel passes over what is routed, and says so in its event."""
+    stage.run("ip", "address", "add", "172.17.0.1/24", "dev", "uplink")
+    with Controller.open(dataplane=stage.dataplane, recover=False) as controller:
+        event = controller.do(CreateNetwork(NetworkId("ab" * 32), "n")).events[0].event
+    assert str(event.subnet) == "172.18.0.0/16"
+    assert "172.17.0.0/24 route dev uplink" in event.avoided
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
@@ -98,7 +132,7 @@ def test_capabilities_when_something_passing_is_in_the_way(stage, monkeypatch, w
         patch.setattr(f"netledger.dataplanes.linux.{where}", fail)
         missing = stage.dataplane.capabilities().missing
     assert "Too many open files" in missing["namespace"]
-    assert set(stage.dataplane.capabilities().missing) <= set(NOT_YET)
+    assert set(stage.dataplane.capabilities().missing) <= set(OF_SOME_KERNELS)
 
 
 LIMITED = """if True:
@@ -169,7 +203,7 @@ def test_iptables_without_its_library(host, tmp_path, monkeypatch):
     dataplane = LinuxDataplane(Instance("0a1b2c3d"), str(host), firewall="iptables")
     try:
         missing = dataplane.capabilities().missing
-        assert set(missing) - set(NOT_YET) == {"firewall"}
+        assert set(missing) - set(OF_SOME_KERNELS) == {"firewall"}
         assert "No module named 'iptc_that_is_not_there'" in missing["firewall"]
         assert "install it with netledger's extra `iptables`" in missing["firewall"]
         outcome = dataplane.apply(Plan((Step(Verb.MAKE, Firewall()),), {}))[0]

@@ -80,6 +80,46 @@ class TestOurIpam(IpamContract):
         return OurIpam()
 
 
+class OurRequests:
+    """Requested pools and addresses of a Controller: what an IPAM plugin in front of it would ask for."""
+
+    def __init__(self) -> None:
+        self.controller = Controller.open(dataplane="none")
+        self.ipam = self.controller.ipam
+
+    def request_pool(self, space: str, pool: str, sub_pool: str, options: Mapping[str, str], v6: bool) -> tuple:
+        """Request a pool."""
+        made = self.ipam.request_pool(pool, space=space, ip_range=sub_pool, ipv6=v6)
+        return made.pool, made.block, {}
+
+    def release_pool(self, pool_id: str) -> None:
+        """Give it back."""
+        self.ipam.release_pool(pool_id)
+
+    def request_address(self, pool_id: str, preferred: str, options: Mapping[str, str]) -> tuple:
+        """Request an address."""
+        return self.ipam.request_address(pool_id, preferred).address, {}
+
+    def release_address(self, pool_id: str, address: str) -> None:
+        """Give it back."""
+        self.ipam.release_address(pool_id, address)
+
+    def close(self) -> None:
+        """Close the controller."""
+        self.controller.close()
+
+
+class TestOurRequests(IpamContract):
+    """Requested pools and addresses keep the contract, in several spaces and with sub pools."""
+
+    address_spaces = ("LocalDefault", "GlobalDefault", "red")
+    settings = QUICK
+
+    def make_driver(self) -> OurRequests:
+        """Open a controller with a log in memory."""
+        return OurRequests()
+
+
 class Allocator:
     """A plain allocator, the lowest free address first; `mistake` breaks one rule."""
 

@@ -34,8 +34,8 @@ def no_recovery():
     """Leave undone what the last process left undone."""
     make_good = opening._make_good
 
-    def only_register(machine, author):
-        return make_good(machine, author) if machine.views.host(machine.host) is None else None
+    def only_register(machine, author, **how):
+        return make_good(machine, author, **how) if machine.views.host(machine.host) is None else None
 
     return mock.patch.object(opening, "_make_good", only_register)
 

@@ -1,0 +1,121 @@
+"""Announcements: telling the link at which MAC address a sandbox's addresses now are, when nobody waits.
+
+Keeps: a caller never waits for one, and neither does `close`; what is announced is what the interface has at that
+moment; between two of them nothing is held open, so that a namespace can die. Must not know: plans.
+
+Sources: RFC 826 and RFC 5944, 4.6 (gratuitous ARP requests); RFC 4861, 4.4 and 7.2.6 (neighbour advertisements).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import socket
+import struct
+import time
+
+from ...domain.objects import Announcement
+from ...domain.values import IPV4_BYTES
+from ..contract import Place
+from .kernel import Kernel, look_up
+from .rooms import Lost, open_room
+from .rtnetlink import MARK, decode_addresses, list_addresses
+from .worker import Worker
+
+FIRST_AFTER_SECONDS = 0.001
+"""The caller has its answer by then."""
+AT_ONCE = 16
+"""So many are sent before the worker looks for other jobs."""
+
+ETH_P_ARP, ETH_P_IPV6 = 0x0806, 0x86DD
+BROADCAST = b"\xff" * 6
+ALL_NODES, ALL_NODES_MAC = b"\xff\x02" + bytes(13) + b"\x01", b"\x33\x33\x00\x00\x00\x01"
+NEXT_HEADER_ICMPV6, HOP_LIMIT = 58, 255
+ADVERTISEMENT, OVERRIDE, TARGET_LINK_LAYER_ADDRESS = 136, 0x20000000, 2
+
+_logger = logging.getLogger(__name__)
+
+
+class Announcer:
+    """What is still to be announced, the next first."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._pending: list[tuple[float, int, Place, Announcement, int]] = []
+        self._numbered = 0
+
+    def add(self, kernel: Kernel, place: Place, announcement: Announcement) -> None:
+        """Begin an announcement, shortly; for jobs."""
+        self._push(time.monotonic() + FIRST_AFTER_SECONDS, place, announcement, announcement.count)
+        self._schedule(kernel)
+
+    def _push(self, due: float, place: Place, announcement: Announcement, left: int) -> None:
+        if left > 0:
+            self._numbered += 1
+            heapq.heappush(self._pending, (due, self._numbered, place, announcement, left))
+
+    def _schedule(self, kernel: Kernel) -> None:
+        if self._pending:
+            wait = max(0.0, self._pending[0][0] - time.monotonic())
+            self._worker.later("announce", wait, lambda: self._send_due(kernel))
+
+    def _send_due(self, kernel: Kernel) -> None:
+        try:
+            for _ in range(AT_ONCE):
+                now = time.monotonic()
+                if not self._pending or self._pending[0][0] > now:
+                    break
+                _, _, place, announcement, left = heapq.heappop(self._pending)
+                try:
+                    is_there = announce(kernel, place, announcement.device)
+                except OSError as error:
+                    _logger.warning("%s failed: %s", announcement, error)
+                    is_there = False
+                if is_there:
+                    interval = announcement.interval_milliseconds / 1000
+                    self._push(now + interval, place, announcement, left - 1)
+        finally:
+            self._schedule(kernel)
+
+
+def announce(kernel: Kernel, place: Place, device: str) -> bool:
+    """Announce our addresses on an interface, once each; False when it is not there any more, or down."""
+    try:
+        room = open_room(kernel, place)
+    except Lost:
+        return False
+    with contextlib.closing(room):
+        link = look_up(room.conversation, device)
+        if link is None or not link.is_up or not kernel.marks.owns(link):
+            return False
+        entries = decode_addresses(room.conversation.dump(list_addresses()))
+        addresses = [entry.address for entry in entries if entry.index == link.index and entry.protocol == MARK]
+        with kernel.home.visit(room.descriptor):
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # 0: it receives nothing
+        with made:
+            made.bind((device, 0))
+            for address in addresses:
+                made.send(frame(link.mac, address))
+    return True
+
+
+def frame(mac: bytes, address: bytes) -> bytes:
+    """Pack the Ethernet frame that tells everybody who has an address."""
+    if len(address) == IPV4_BYTES:
+        request = struct.pack("!HHBBH", 1, 0x0800, 6, IPV4_BYTES, 1)
+        return BROADCAST + mac + struct.pack("!H", ETH_P_ARP) + request + mac + address + bytes(6) + address
+    message = struct.pack("!BBHI", ADVERTISEMENT, 0, 0, OVERRIDE) + address
+    message += struct.pack("!BB", TARGET_LINK_LAYER_ADDRESS, 1) + mac
+    pseudo = address + ALL_NODES + struct.pack("!II", len(message), NEXT_HEADER_ICMPV6)
+    message = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
+    header = struct.pack("!IHBB", 6 << 28, len(message), NEXT_HEADER_ICMPV6, HOP_LIMIT) + address + ALL_NODES
+    return ALL_NODES_MAC + mac + struct.pack("!H", ETH_P_IPV6) + header + message
+
+
+def _checksum(data: bytes) -> int:
+    """Sum as RFC 1071 says; the data has an even length."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

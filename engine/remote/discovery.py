@@ -1,0 +1,119 @@
+"""Plugin discovery: which process serves a name, by the files that Docker's plugins put into known directories.
+
+A plugin NAME is a socket `NAME.sock` (or `NAME/NAME.sock`), a file `NAME.spec` that holds its address, or a file
+`NAME.json` with `Name` and `Addr` (docs.docker.com/engine/extend/plugin_api). Sockets come first.
+Keeps: a name leads nowhere outside the directories. Knows nothing of: what a plugin does.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from ...domain.errors import Invalid, NotFound, Unimplemented
+from ...domain.values import check_name
+
+PLUGIN_DIRECTORIES = (Path("/run/docker/plugins"), Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
+SUFFIXES = (".sock", ".spec", ".json")
+SPECIFICATION_LIMIT = 65536
+"""Bytes of a .spec or .json file that are read."""
+
+
+class Address(Struct, frozen=True):
+    """Where a plugin listens: a unix socket's path, or (empty path) a host and TCP port; `found_in` says so."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+    found_in: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"unix://{self.path}" if self.path else f"tcp://{host}:{self.port}"
+
+
+class _Specification(Struct, frozen=True):
+    """A .json file, in Docker's words."""
+
+    Addr: str
+    Name: str = ""
+    TLSConfig: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def find(name: str, directories: Sequence[Path] = PLUGIN_DIRECTORIES) -> Address:
+    """Find where the plugin of a name listens.
+
+    Raises `NotFound` (no file is its), `Invalid` (the file says nothing that can be called), `Unimplemented` (TLS).
+    """
+    check_name("plugin", name)
+    for suffix in SUFFIXES:
+        for directory in directories:
+            for file in (directory / f"{name}{suffix}", directory / name / f"{name}{suffix}"):
+                if file.exists():
+                    return _read(name, file)
+    places = ", ".join(map(str, directories))
+    raise NotFound(f"find plugin {name!r}", f"no {name}.sock, .spec or .json in {places}", "start the plugin")
+
+
+def addresses(directories: Sequence[Path] = PLUGIN_DIRECTORIES) -> Iterator[tuple[str, Address | str]]:
+    """List every plugin by name, with its address or with what is wrong with its file."""
+    names: set[str] = set()
+    for directory in directories:
+        for pattern in ("*", "*/*"):
+            files = (file for file in _glob(directory, pattern) if file.suffix in SUFFIXES)
+            names |= {file.stem for file in files if pattern == "*" or file.parent.name == file.stem}
+    for name in sorted(names):
+        try:
+            yield name, find(name, directories)
+        except (Invalid, NotFound, Unimplemented) as error:
+            yield name, str(error)
+
+
+def parse_address(text: str, asked: str, found_in: str = "") -> Address:
+    """Read an address: `unix:///PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`."""
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError as error:
+        raise Invalid(asked, f"{text.strip()!r} is no address: {error}") from None
+    if parts.scheme == "unix" and parts.path.startswith("/"):
+        return Address(path=parts.path, found_in=found_in)
+    if parts.scheme in {"tcp", "http"} and parts.hostname and port:
+        return Address(host=parts.hostname, port=port, found_in=found_in)
+    if parts.scheme == "https":
+        raise Unimplemented(asked, f"{text.strip()} needs TLS", "let the plugin listen on a unix socket")
+    raise Invalid(asked, f"{text.strip()!r} is no address of a plugin", "known: unix:///PATH, tcp://HOST:PORT")
+
+
+def _glob(directory: Path, pattern: str) -> list[Path]:
+    try:
+        return list(directory.glob(pattern))
+    except OSError:
+        return []  # one that may not be read has nothing for us
+
+
+def _read(name: str, file: Path) -> Address:
+    asked = f"find plugin {name!r} by {file}"
+    try:
+        if file.suffix == ".sock":
+            if not stat.S_ISSOCK(file.stat().st_mode):
+                raise Invalid(asked, "it is no socket", "remove it, or start the plugin")
+            return Address(path=str(file), found_in=str(file))
+        with file.open("rb") as opened:
+            text = opened.read(SPECIFICATION_LIMIT)
+    except OSError as error:
+        raise Invalid(asked, f"it cannot be read: {error.strerror}", "see its permissions") from None
+    if file.suffix == ".spec":
+        return parse_address(text.decode(errors="replace"), asked, str(file))
+    try:
+        specification = msgspec.json.decode(text, type=_Specification)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(asked, f"it is no plugin specification: {error}") from None
+    if bytes(specification.TLSConfig) not in {b"null", b"{}"}:
+        raise Unimplemented(asked, "it asks for TLS", "let the plugin listen on a unix socket")
+    return parse_address(specification.Addr, asked, str(file))

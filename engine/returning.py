@@ -1,0 +1,87 @@
+"""Returning: remote drivers have back what the log does not need of them any more.
+
+Keeps: what they could not be given back is owed to them in the log until they were. What they answer otherwise than the
+log has it is recorded as drift. Knows nothing of: how they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..domain.errors import Refusal
+from ..domain.events import DriftDetected, Event, Origin, ReturnEnded, ReturnOwed
+from .remote.asking import Debt
+from .requests import Author
+from .results import Result
+from .surroundings import here
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+def settle(machine: Machine, results: Sequence[Result], author: Author) -> None:
+    """Give back what no event of a batch kept, and record what of that is still owed."""
+    remote = machine.decider.remote
+    if not remote.has_news:
+        return
+    kept = [index for index, result in enumerate(results) if result.error is None]
+    owed = remote.settle(kept, machine.views)
+    origin = machine.origin(author, here().now())
+    events: list[Event] = [ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why) for debt in owed]
+    events += _differences(machine, origin)
+    if events:
+        machine.record(events)
+
+
+def return_owed(machine: Machine, author: Author) -> None:
+    """Give back what the log says is released; what is not taken is tried again later."""
+    owed = machine.views.driver_pools.owed
+    debts = [Debt(driver, pool, address) for host, driver, pool, address in owed if host == machine.host]
+    if not debts:
+        return
+    origin = machine.origin(author, here().now())
+    events: list[Event] = []
+    for debt, refused in machine.decider.remote.give_back(debts, machine.views):
+        if not debt.why:
+            events.append(ReturnEnded(*origin, debt.driver, debt.pool, debt.address, refused or ""))
+        elif not _is_known(machine, debt):
+            events.append(ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why))
+    events += _differences(machine, origin)
+    if events:
+        machine.record(events)
+
+
+def meet_drivers(machine: Machine, author: Author) -> list[str]:
+    """Meet the remote drivers that the log has pools of, and give back what is owed to any.
+
+    One that keeps no record is told again what it had given. Return a line for each that is not as it should be.
+    """
+    machine.catch_up()
+    pools = machine.views.driver_pools.pools.values()
+    told = []
+    for name in dict.fromkeys(record.event.ipam_driver for record in pools if record.event.host == machine.host):
+        try:
+            machine.decider.remote.ready(name, machine.views)
+        except Refusal as error:
+            told.append(str(error))
+    differences = _differences(machine, machine.origin(author, here().now()))
+    if differences:
+        machine.record(differences)
+        told += [line for event in differences for line in event.differences]
+    return_owed(machine, author)
+    for host, name, pool, _ in machine.views.driver_pools.owed:
+        if host == machine.host:
+            told.append(f"IPAM plugin {name} is to get something of its pool {pool} back, and did not take it yet")
+    return list(dict.fromkeys(told))
+
+
+def _differences(machine: Machine, origin: Origin) -> list[DriftDetected]:
+    lines = machine.decider.remote.take_differences()
+    return [DriftDetected(*origin, differences=tuple(lines))] if lines else []
+
+
+def _is_known(machine: Machine, debt: Debt) -> bool:
+    """Whether the log has it already that, and why, something could not be given back."""
+    owed = machine.views.driver_pools.owed.get((machine.host, debt.driver, debt.pool, debt.address))
+    return owed is not None and isinstance(owed.event, ReturnOwed) and owed.event.message == debt.why
