@@ -111,9 +111,12 @@ def _remove(run: Run) -> bool:
         strip_devices(run, inside)
     with _faults(run, pairs):
         is_dying = park(run, pairs)
-    remove_parented(run, _of(run, *_PARENTED, removing=True))
+    parented, parents = _of(run, *_PARENTED, removing=True), _of(run, VlanLink, StandIn, removing=True)
+    with _faults(run, parented):
+        remove_parented(run, parented)
     drop_namespaces(run, namespaces)
-    remove_parents(run, _of(run, VlanLink, StandIn, removing=True))
+    with _faults(run, parents):
+        remove_parents(run, parents)
     with _faults(run, bridges):
         remove_bridges(run, bridges)
     with _faults(run, firewall):
@@ -131,7 +134,9 @@ def _make_host(run: Run) -> None:
     bridges = run.of(Bridge, removing=False)
     with _faults(run, bridges):
         make_bridges(run, bridges)
-    make_parents(run, _of(run, StandIn, VlanLink, removing=False))
+    parents = _of(run, StandIn, VlanLink, removing=False)
+    with _faults(run, parents):
+        make_parents(run, parents)
     make_firewall(run, run.of(Firewall, removing=False))  # without the rules of a bridge that turned out not to be ours
     rules = run.unblocked(_of(run, *_POLICIES, removing=False))
     with _faults(run, rules):
@@ -165,7 +170,8 @@ def _make_sandboxes(run: Run, group: dict[SandboxId, list[int]]) -> None:
     with _faults(run, pairs):
         ready.update(make_pairs(run, pairs) if pairs else ())
     parented = [n for n in everything if isinstance(run.steps[n].object, _PARENTED)]
-    make_parented(run, parented)
+    with _faults(run, parented):
+        make_parented(run, parented)
     for sandbox, numbers in group.items():
         if sandbox == HOST:
             continue  # delegated interfaces are as they should be
