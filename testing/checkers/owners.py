@@ -85,7 +85,7 @@ class Owners(Checker):
         network = self._networks.get(event.network)
         require(network, "its network is not there")
         assert network is not None, "required above"
-        families = sorted(pool.subnet.family for pool in network.pools)
+        families = sorted({pool.subnet.family for pool in network.pools})
         require(sorted(_family(held.address) for held in event.addresses) == families, "it lacks a family")
         for held in event.addresses:
             holder = self._addresses.get((held.pool, held.address))
