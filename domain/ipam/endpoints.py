@@ -14,6 +14,7 @@ from ..commands import CreateEndpoint
 from ..decision import Context, Guard
 from ..errors import Invalid, Unavailable
 from ..events import (
+    DEFAULT_IPAM,
     AddressReservationMade,
     EndpointAddress,
     EndpointCreated,
@@ -38,6 +39,7 @@ from .options import MAC
 from .pools import NULL_IPAM
 
 MAC_ATTEMPTS = 16
+OURS = frozenset((DEFAULT_IPAM, NULL_IPAM))
 OTHERS_CHOICE = "driver"
 """Who decided where another IPAM driver than ours did."""
 
@@ -78,9 +80,8 @@ def choose_addresses(
 ) -> Addresses:
     """Decide on an address of each of these families; `superseded` lose theirs, by what proves them gone."""
     wanted = _wanted(command, network, context, asked, families)
-    losers = {("endpoint", endpoint) for endpoint in superseded}
+    losers = {("endpoint", endpoint) for endpoint in superseded} if superseded else ()
     pools = [pool.pool for pool in network.pools]
-    is_ours = network.ipam_driver in {"default", NULL_IPAM}
     taken = [
         choose_address(
             view,
@@ -95,7 +96,7 @@ def choose_addresses(
         )
         for family in sorted(families)
     ]
-    if not is_ours:
+    if network.ipam_driver not in OURS:
         given = set(command.addresses)
         taken = [each if each.address in given else _others(each) for each in taken]
     return Addresses(tuple(taken), superseded)
@@ -115,16 +116,18 @@ def give_back(view: View, endpoint: EndpointCreated, origin: Origin, *, keep: bo
 
 def free_mac(view: View, endpoint: EndpointId, network: NetworkCreated, addresses: Addresses) -> bytes | None:
     """Make a MAC address that nobody has in the network: of the IPv4 address where the network says so, or the id."""
-
-    def is_free(mac: bytes) -> bool:
+    for mac in _macs(endpoint, network, addresses):
         holder = view.mac_holder(network.network, mac)
-        return holder is None or holder in addresses.superseded
+        if holder is None or holder in addresses.superseded:
+            return mac
+    return None
 
-    candidates = [mac_for(endpoint, attempt) for attempt in range(MAC_ATTEMPTS)]
+
+def _macs(endpoint: EndpointId, network: NetworkCreated, addresses: Addresses) -> Iterator[bytes]:
     if network.ipam_options.get(MAC) == MacPolicy.IPV4:
-        mine = [mac_from_ipv4(each.address) for each in addresses.taken if each.subnet.family == 4]
-        candidates = mine + candidates
-    return next(filter(is_free, candidates), None)
+        yield from (mac_from_ipv4(each.address) for each in addresses.taken if each.subnet.family == 4)
+    for attempt in range(MAC_ATTEMPTS):
+        yield mac_for(endpoint, attempt)
 
 
 def _wanted(
@@ -132,7 +135,7 @@ def _wanted(
 ) -> dict[int, bytes]:
     """Name the address that is asked for of each family, by the caller or by another IPAM driver than ours."""
     addresses = command.addresses
-    if network.ipam_driver not in {"default", NULL_IPAM} and network.pools:
+    if network.ipam_driver not in OURS and network.pools:
         if context.ipam is None:
             raise Unavailable(
                 asked, f"IPAM driver {network.ipam_driver!r} has not answered", "see whether it is running"
@@ -172,10 +175,10 @@ def _keep(view: View, endpoint: EndpointCreated, held: EndpointAddress, origin: 
     """Keep an address for the name that had it, unless another of the pool is kept for it for good."""
     pool = view.pool(held.pool)
     assert pool is not None, "an endpoint's pool is there"
-    before = view.reservation_for(held.pool, endpoint.name)
-    other = view.reservation(held.pool, held.address)
     if pool.event.policy is not AllocationPolicy.STICKY or not pool.event.grace_seconds:
         return
+    before = view.reservation_for(held.pool, endpoint.name)
+    other = view.reservation(held.pool, held.address)
     if (before is not None and not before.event.until) or other is not None:
         return
     if before is not None:

@@ -18,6 +18,7 @@ from netledger.domain.commands import (
     RequestPool,
     ReserveAddress,
 )
+from netledger.domain.drivers import BridgeDriver
 from netledger.domain.errors import Conflict, Exhausted, Forbidden, InUse, Invalid, NotFound, Unavailable
 from netledger.domain.events import (
     AddressAllocated,
@@ -42,6 +43,7 @@ from netledger.domain.values import (
     parse_address,
     parse_subnet,
 )
+from netledger.testing.checkers import violations
 from tests.desk import HOST, create_endpoint, create_network, create_sandbox, identifier, join, pool
 
 STICKY = AllocationPolicy.STICKY
@@ -157,6 +159,21 @@ def test_addresses_are_chosen_from_the_range_with_both_its_ends(desk):
     assert "no free IPv4 address in 10.0.0.64/30" in str(desk.refusal(Exhausted, create_endpoint("n", "x")))
     [event, created] = desk.do(create_endpoint("n", "x", addresses=["10.0.0.9"]))[:2]
     assert (event.decided_by, created.addresses[0].prefix) == ("caller", 24)
+
+
+def test_a_driver_may_take_several_pools_of_a_family(desk, monkeypatch):
+    """Addresses are chosen from the first that has any; two that overlap are refused."""
+    monkeypatch.setattr(BridgeDriver, "pools_per_family", 2)
+    desk.do(create_network("n", "10.0.0.0/30", "10.0.1.0/30", "fd00::/64"))
+    chosen = [allocated(desk.do(create_endpoint("n", name)))[0] for name in "ab"]
+    assert chosen == ["10.0.0.2", "10.0.1.2"]
+    desk.refusal(Exhausted, create_endpoint("n", "c"))
+    assert "overlaps another of its own subnets" in str(
+        desk.refusal(Conflict, create_network("m", "10.2.0.0/24", "10.2.0.0/25"))
+    )
+    desk.do(create_network("m", pool("10.2.0.0/24"), pool("10.2.0.0/24", space="red")))
+    desk.do(DeleteNetwork(identifier("n"), force=True), DeleteNetwork(identifier("m"), force=True))
+    assert [found.words for found in violations(desk.log) if found.checker != "hosts"] == []
 
 
 def test_auxiliary_addresses_are_nobodys(desk):
