@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from netledger.dataplanes.simulated import firewall, forwarding
 from netledger.domain.commands import Command
 from netledger.testing import strategies
-from netledger.testing.author import KINDS, Universe
+from netledger.testing.author import ICC, KINDS, Universe
+from netledger.testing.desk import create_endpoint, create_network, create_sandbox, join
 
 from .prober import NO_ROUTE, REACHED, REFUSED, SILENCE, Prober
 from .twins import Twins
@@ -26,11 +27,20 @@ GROUND = (
     *("create endpoint", "join") * 4,
     *("create network", "create endpoint", "join"),
 )
+BOTH_FAMILIES = [
+    create_network("n1", "10.1.0.0/24", "fd01::/64"),
+    create_network("n2", "10.2.0.0/24", "fd02::/64", options={ICC: False}),
+    *(create_sandbox(name) for name in ("a", "b", "c")),
+    *(create_endpoint(network, name, "8080-8090:80") for network, name in (("n1", "a"), ("n2", "b"), ("n2", "c"))),
+    *(join(f"{network}/{name}", name) for network, name in (("n1", "a"), ("n2", "b"), ("n2", "c"))),
+]
+"""Drawn networks seldom have IPv6: these do, and one of them keeps its endpoints apart."""
+
 QUESTIONS = 160
 """How many questions are asked after each batch, if there are as many."""
 
 quick = settings(
-    max_examples=20,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
@@ -90,6 +100,8 @@ def test_the_simulator_is_like_the_kernel(prober):
         asked.update(play(prober, batches, filters_bridged=filters_bridged, loses=loses, seed=seed))
 
     program()
+    for chance in range(3):
+        asked.update(play(prober, [BOTH_FAMILIES], filters_bridged=True, loses=True, seed=chance))
     for family in (4, 6):
         for protocol in ("tcp", "udp", "icmp"):
             for verdict in (REACHED, SILENCE, NO_ROUTE, *([] if protocol == "icmp" else [REFUSED])):
@@ -107,6 +119,7 @@ def test_the_simulator_is_like_the_kernel_with_iptables(prober):
         asked.update(play(prober, batches, filters_bridged=False, loses=loses, seed=seed, firewall="iptables"))
 
     program()
+    asked.update(play(prober, [BOTH_FAMILIES], filters_bridged=False, loses=True, seed=1, firewall="iptables"))
     assert all(asked[(f"tcp over IPv{family}", verdict)] > 5 for family in (4, 6) for verdict in (REACHED, SILENCE))
 
 
