@@ -183,7 +183,7 @@ class Author:
         return self.choice.pick(BLUNDERS)(network, self._known(universe.endpoints, views.endpoints.endpoints))
 
     def farewell(self) -> list[Command]:
-        """Ask for the end of everything in the universe."""
+        """Ask for the end of everything in the universe, and of what `views` say was requested and never claimed."""
         ids = (identifier, _other_identifier)
         ipam = self.views.ipam
         requested = [

@@ -64,5 +64,5 @@ def test_when_the_faults_are_over_everything_is_as_the_log_says(batches, pattern
             assert views.digest() == scratch.digest()
             assert not views.faults.owed
         assert drift(controller).agrees
-        controller.execute(Author(Seeded(0)).farewell())
+        controller.execute(Author(Seeded(0), views=lambda: controller.views).farewell())
         assert kernel.objects == {}

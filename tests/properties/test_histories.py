@@ -82,7 +82,7 @@ def test_what_is_deleted_leaves_nothing(batches):
     with Controller.open(dataplane=Universe().dataplane(kernel)) as controller:
         for batch in batches:
             controller.execute(batch)
-        controller.execute(Author(Seeded(0)).farewell())
+        controller.execute(Author(Seeded(0), views=lambda: controller.views).farewell())
         with controller.reading() as views:
             left = {
                 (name, table_name)
