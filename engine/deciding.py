@@ -221,7 +221,7 @@ class Decider:
         self.fold(Position(self._views.position + 1), event)
 
     def _decide_with_facts(self, command: Command, origin: Origin, obstacles: dict[str, str]) -> Decision:
-        links = self._links(links_of(command))
+        links = self._links(links_of(self._views, self._host, command))
         blocks: tuple[TakenBlock, ...] = ()
         for _ in range(PROBE_ROUNDS):
             context = Context(origin, self._instance, self._known_capabilities(), obstacles, links, blocks)

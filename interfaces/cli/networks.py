@@ -50,6 +50,12 @@ def create(  # noqa: PLR0913  # a parameter for each option
         tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of the driver, KEY=VALUE; repeatable.")
     ] = (),
     label: Labels = (),
+    config_only: Annotated[
+        bool, Parameter(help="Make no network: keep these settings under NAME, for networks with --config-from NAME.")
+    ] = False,
+    config_from: Annotated[
+        str, Parameter(help="Take subnets, options and labels from a configuration-only network; give none here.")
+    ] = "",
     id: Annotated[str | None, Parameter(help="Its id, 64 hex digits. Else a random one.")] = None,  # noqa: A002  # the option's name
     log: Log = HERE,
     host: Host = THIS_HOST,
@@ -70,6 +76,8 @@ def create(  # noqa: PLR0913  # a parameter for each option
             internal=internal,
             options=dict(options),
             labels=labels,
+            config_only=config_only,
+            config_from=config_from,
             id=id,
             reason=author.reason,
             request=request,

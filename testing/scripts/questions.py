@@ -80,9 +80,16 @@ def _simulation(stage: Stage) -> Simulation:
 def _networks(names: Names, views: Views) -> Iterator[str]:
     for record in views.networks.networks.values():
         network = record.event
-        pools = ", ".join(f"{pool.subnet} via {format_address(pool.gateway)}" for pool in network.pools)
+        pools = ", ".join(
+            f"{pool.subnet}" + (f" via {format_address(pool.gateway)}" if pool.gateway else "")
+            for pool in network.pools
+        )
         internal = ", internal" if network.internal else ""
-        yield f"{names.of(network.network)} {network.driver}: {pools}{internal}"
+        source = f", from {names.of(network.config_from)}" if network.config_from else ""
+        yield f"{names.of(network.network)} {network.driver}: {pools}{internal}{source}"
+    for settings in views.networks.configuration_networks:
+        dependents = ", ".join(map(names.of, views.dependents_of(settings)))
+        yield f"{names.of(settings)} configuration-only: {dependents or 'not used'}"
 
 
 def _endpoints(names: Names, views: Views) -> Iterator[str]:

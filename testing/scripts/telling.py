@@ -20,6 +20,8 @@ from ...domain.events import (
     AddressReleased,
     AliasAdded,
     AliasRemoved,
+    ConfigurationNetworkCreated,
+    ConfigurationNetworkDeleted,
     DataplaneFaulted,
     DriftDetected,
     DriftRepaired,
@@ -34,6 +36,7 @@ from ...domain.events import (
     HostRebuilt,
     NetworkCreated,
     NetworkDeleted,
+    OptionValue,
     Origin,
     PoolAllocated,
     PoolReleased,
@@ -74,6 +77,8 @@ class Names:
                 self._call(event.network, event.name)
                 if event.device == f"br-{event.network[:ID_SHOWN]}":  # else it bears the name that somebody gave it
                     self._names[event.device] = event.name
+            case ConfigurationNetworkCreated():
+                self._call(event.network, event.name)
             case EndpointCreated():
                 self._call(event.endpoint, f"{self.of(event.network)}/{event.name}")
             case SandboxCreated():
@@ -145,12 +150,29 @@ def _forced(event: NetworkDeleted | EndpointDeleted | SandboxDeleted) -> str:
 
 
 def _network(names: Names, event: NetworkCreated) -> str:
-    pools = ", ".join(f"{pool.subnet} via {format_address(pool.gateway)}" for pool in event.pools)
+    pools = ", ".join(_block(str(pool.subnet), pool.gateway) for pool in event.pools)
     default = driver_of(event.driver).options({}, event.name)
     others = {key: value for key, value in event.options.items() if value != default.get(key)}
     words = [names.of(event.network), pools, *(["internal"] if event.internal else [])]
-    words += [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in others.items()]
+    words += _told_options(others)
+    words += [f"from {names.of(event.config_from)}"] if event.config_from else []
     return " ".join(words)
+
+
+def _block(block: str, gateway: bytes) -> str:
+    return f"{block} via {format_address(gateway)}" if gateway else block
+
+
+def _configuration(names: Names, event: ConfigurationNetworkCreated) -> str:
+    pools = [
+        _block(str(pool.subnet) if pool.subnet is not None else f"any IPv{pool.family} block", pool.gateway)
+        for pool in event.pools
+    ]
+    return " ".join([names.of(event.network), ", ".join(pools), *_told_options(event.options)])
+
+
+def _told_options(options: Mapping[str, OptionValue]) -> list[str]:
+    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in options.items()]
 
 
 def _endpoint(names: Names, event: EndpointCreated) -> str:
@@ -219,6 +241,8 @@ _SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
     AddressReleased: lambda names, event: f"{format_address(event.address)} of {names.of(event.owner[1])}",
     NetworkCreated: _network,
     NetworkDeleted: lambda names, event: names.of(event.network) + _forced(event),
+    ConfigurationNetworkCreated: _configuration,
+    ConfigurationNetworkDeleted: lambda names, event: names.of(event.network),
     EndpointCreated: _endpoint,
     EndpointDeleted: lambda names, event: names.of(event.endpoint) + _forced(event),
     EndpointJoined: _joined,
