@@ -355,7 +355,7 @@ class Author:
         views, choice = self.views, self.choice
         name = self._free(self.universe.endpoints, views.endpoints.endpoints)
         names = self.universe.networks if choice.chance(95) else SINGLE
-        network = NetworkId(self._known(names, views.networks.networks) if choice.chance(99) else identifier(SETTINGS))
+        network = NetworkId(self._known(names, views.networks.networks) if choice.chance(98) else identifier(SETTINGS))
         record = views.network(network)
         fitting: list[tuple[bytes, ...]] = [()]
         is_internal = False

@@ -49,6 +49,7 @@ ON_CERTAIN_HOSTS = (
     (create_network("d", driver="macvlan", options={"parent": "eth0"}), {"links": {}}),
     (create_endpoint("old", "e", "127.0.0.1:80:80"), {}),
     (create_endpoint("new", "g", endpoint=identifier("new/f")), {}),
+    (create_endpoint("new", "f", endpoint=identifier("new/e")), {}),
     (create_endpoint("new", "e", "8080-8081:80", "8080-8081:81", "8080-8081:82"), {}),
     (DeleteNetwork(identifier("settings")), {}),
     (SetSandboxKey(identifier("g"), "run/netns/g"), {}),
