@@ -21,7 +21,7 @@ from .configuration_networks import (
     with_configuration,
 )
 from .decision import Context, Decision, Guard
-from .drivers import DRIVERS, NetworkDriver, NetworkTraits, traits_of
+from .drivers import DRIVERS, NetworkDriver, NetworkTraits, find_driver, traits_of
 from .drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE, DEFAULT_BRIDGE_OPTION
 from .drivers.parent import PARENT
 from .errors import Conflict, Forbidden, InUse, Invalid, NotFound, Refusal
@@ -58,7 +58,7 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     command, configuration = with_configuration(view, command, scope, asked)
     labels = check_labels(command.labels)
     ipam_options = check_ipam(command, asked)
-    driver = DRIVERS.get(command.driver)
+    driver = find_driver(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
     options = driver.options(command.options, asked)

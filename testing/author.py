@@ -273,7 +273,7 @@ class Author:
         if not self.choice.chance(80):
             is_there = bool(self.views.networks.configuration_networks)
             usual, other = self._create_from_configuration, self._create_configuration
-            return usual() if self.choice.chance(USUALLY if is_there else 100 - USUALLY) else other()
+            return usual() if self.choice.chance(75 if is_there else 100 - USUALLY) else other()
         driver = self.choice.pick(DRIVERS)
         if driver in SINGLE:
             name = self.choice.pick((driver, f"another-{driver}"))

@@ -153,5 +153,8 @@ def inspect(name: str, /, *, log: Log = HERE) -> int:
             document(as_builtins(info))
         else:
             endpoints = tuple(f"{endpoint.name} ({endpoint.id[:ID_SHOWN]})" for endpoint in network.endpoints())
-            fields({**shown(info), "endpoints": endpoints})
+            values = {**shown(info), "endpoints": endpoints}
+            fields(
+                values if info.config_only else {name: value for name, value in values.items() if name != "config_only"}
+            )
     return DONE.status
