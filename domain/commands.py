@@ -49,7 +49,10 @@ class PoolRequest(Struct, frozen=True):
 
 
 class CreateNetwork(Struct, frozen=True, tag=True):
-    """Create a network; `options` are the driver's, as given, and `ipam_options` those of what gives its addresses."""
+    """Create a network; `options` are the driver's, as given, and `ipam_options` those of what gives its addresses.
+
+    `config_from` names a configuration network, which has all of them instead: then they are left at their defaults.
+    """
 
     network: NetworkId
     name: str
@@ -60,10 +63,23 @@ class CreateNetwork(Struct, frozen=True, tag=True):
     labels: Mapping[str, str] = {}
     ipam_driver: str = DEFAULT_IPAM
     ipam_options: Mapping[str, OptionValue] = {}
+    config_from: str = ""
+
+
+class CreateConfigurationNetwork(Struct, frozen=True, tag=True):
+    """Keep settings for networks to be made with: a configuration-only network."""
+
+    network: NetworkId
+    name: str
+    pools: tuple[PoolRequest, ...] = (PoolRequest(4),)
+    options: Mapping[str, OptionValue] = {}
+    labels: Mapping[str, str] = {}
+    ipam_driver: str = DEFAULT_IPAM
+    ipam_options: Mapping[str, OptionValue] = {}
 
 
 class DeleteNetwork(Struct, frozen=True, tag=True):
-    """Delete a network; with `force`, its endpoints first."""
+    """Delete a network; with `force`, its endpoints first. A configuration network that is depended on is kept."""
 
     network: NetworkId
     force: bool = False
@@ -252,6 +268,7 @@ class Expire(Struct, frozen=True, tag=True):
 Command: TypeAlias = (
     CreateNetwork
     | DeleteNetwork
+    | CreateConfigurationNetwork
     | CreateEndpoint
     | DeleteEndpoint
     | CreateSandbox

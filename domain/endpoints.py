@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, RemoveAlias
+from .configuration_networks import check_is_no_configuration
 from .decision import Context, Decision, Guard
 from .drivers import driver_of, traits_of
 from .endpoint_options import check_endpoint_options
@@ -57,6 +58,7 @@ def create_endpoint(view: View, command: CreateEndpoint, context: Context) -> De
         check_feature(context, "interface sysctls", asked)
     network = view.network(command.network)
     if network is None:
+        check_is_no_configuration(view, command.network, asked, "cannot create endpoint on configuration-only network")
         raise NotFound(asked, f"there is no network {command.network[:12]}", "see `netledger network ls`")
     traits = traits_of(network.event)
     origin = context.origin

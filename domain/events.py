@@ -301,6 +301,7 @@ class NetworkCreated(Event, frozen=True):
     the host it stands on, beside its own interface, and others may be refused for: `parent:NAME`, `driver:NAME`.
     `is_adopted`: its bridge was there before. `makes_parent`: its parent is a VLAN interface of ours.
     `ipam_driver` gives its addresses, by `ipam_options`; those of ours are kept where they differ from the defaults.
+    `config_from`: the configuration network that its settings were taken from, and which stays as long as it.
     """
 
     network: NetworkId
@@ -318,9 +319,11 @@ class NetworkCreated(Event, frozen=True):
     makes_parent: bool = False
     ipam_driver: str = DEFAULT_IPAM
     ipam_options: dict[str, OptionValue] = {}
+    config_from: str = ""
 
     def tags(self) -> tuple[str, ...]:
         tags = network_tags(self.network, self.scope, self.name, self.host, self.device)
+        tags = (*tags, dependence_tag(NetworkId(self.config_from))) if self.config_from else tags
         return (*tags, *(use_tag(self.host, used) for used in self.uses))
 
     def touched(self) -> tuple[Entity, ...]:
@@ -353,6 +356,57 @@ def network_tags(network: NetworkId, scope: str, name: str, host: HostId, device
     """Tag the beginning and the end of a network."""
     tags = (f"network:{network}", name_tag(scope, name))
     return (*tags, device_tag(host, device)) if device else tags
+
+
+class ConfigurationPool(Struct, frozen=True, array_like=True, gc=False):
+    """A pool that a network is to have: a `commands.PoolRequest` as it was asked for; empty: no gateway asked for."""
+
+    family: int
+    subnet: Subnet | None
+    gateway: bytes
+    policy: AllocationPolicy
+    space: str
+    size: int
+    sub_pool: Subnet | None
+    auxiliary: dict[str, bytes]
+    rest_seconds: int
+    grace_seconds: int
+
+
+class ConfigurationNetworkCreated(Event, frozen=True):
+    """A configuration-only network came to be: settings that networks are made with, and nothing in any kernel.
+
+    It holds no pool. `options` are a driver's, as they were given: the driver of a network that is made with them
+    checks them.
+    """
+
+    network: NetworkId
+    name: str
+    scope: str
+    pools: tuple[ConfigurationPool, ...]
+    options: dict[str, OptionValue]
+    labels: dict[str, str]
+    ipam_driver: str = DEFAULT_IPAM
+    ipam_options: dict[str, OptionValue] = {}
+
+    def tags(self) -> tuple[str, ...]:
+        return network_tags(self.network, self.scope, self.name, self.host, "")
+
+
+class ConfigurationNetworkDeleted(Event, frozen=True):
+    """A configuration-only network ceased to be."""
+
+    network: NetworkId
+    name: str
+    scope: str
+
+    def tags(self) -> tuple[str, ...]:
+        return network_tags(self.network, self.scope, self.name, self.host, "")
+
+
+def dependence_tag(configuration: NetworkId) -> str:
+    """Tag the creation of a network that depends on a configuration network."""
+    return f"config-from:{configuration}"
 
 
 def use_tag(host: HostId, used: str) -> str:

@@ -7,16 +7,26 @@ unless forced. Knows nothing of: kernels, clocks, how the state is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from msgspec import structs
 
 from .commands import Command, CreateNetwork, DeleteNetwork, PoolRequest
+from .configuration_networks import (
+    check_identity_is_free,
+    check_is_no_configuration,
+    check_name_is_free,
+    delete_configuration_network,
+    name_guard,
+    with_configuration,
+)
 from .decision import Context, Decision, Guard
-from .drivers import DRIVERS, NetworkDriver, NetworkTraits, traits_of
+from .drivers import DRIVERS, NetworkDriver, NetworkTraits, find_driver, traits_of
 from .drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE, DEFAULT_BRIDGE_OPTION
 from .drivers.parent import PARENT
-from .errors import Conflict, Forbidden, InUse, Invalid, NotFound
+from .errors import Conflict, Forbidden, InUse, Invalid, NotFound, Refusal
 from .events import (
+    ConfigurationNetworkDeleted,
     EndpointCreated,
     EndpointJoined,
     Event,
@@ -25,7 +35,6 @@ from .events import (
     OptionValue,
     Recorded,
     device_tag,
-    name_tag,
     use_tag,
 )
 from .features import check_feature
@@ -45,9 +54,11 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     origin = context.origin
     check_id("network", command.network)
     check_name("network", command.name)
+    scope = origin.host
+    command, configuration = with_configuration(view, command, scope, asked)
     labels = check_labels(command.labels)
     ipam_options = check_ipam(command, asked)
-    driver = DRIVERS.get(command.driver)
+    driver = find_driver(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
     options = driver.options(command.options, asked)
@@ -56,11 +67,8 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     isolating = ("internal networks",) if internal and "firewall" in driver.needs else ()
     for feature in (*driver.features(options), *isolating):
         check_feature(context, feature, asked)
-    existing = view.network(command.network)
-    if existing is not None:
-        raise Conflict(asked, f"id {command.network[:12]} is network {existing.event.name}", position=existing.position)
-    scope = origin.host
-    _check_name_is_free(view, scope, command.name, asked)
+    check_identity_is_free(view, command.network, asked)
+    check_name_is_free(view, scope, command.name, asked)
     requests = _requests(command, driver, traits, asked)
     uses = _uses(view, command, traits, origin.host, asked)
     makes_parent = makes_a_parent(view, context, traits, asked) if traits.parent else False
@@ -84,20 +92,26 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
         makes_parent=makes_parent,
         ipam_driver=command.ipam_driver,
         ipam_options=ipam_options,
+        config_from=configuration or "",
     )
     guards = [
         Guard((f"network:{command.network}",)),
-        Guard((name_tag(scope, command.name),), (NetworkCreated,)),
+        name_guard(scope, command.name),
         *(Guard((use_tag(origin.host, used),), (NetworkCreated,)) for used in uses),
         *taken.guards,
     ]
     if device:
         guards.append(Guard((device_tag(origin.host, device),), (NetworkCreated, EndpointJoined)))
+    if configuration is not None:
+        guards.append(Guard((f"network:{configuration}",), (ConfigurationNetworkDeleted,)))
     return Decision((*taken.events, created), tuple(guards))
 
 
 def delete_network(view: View, command: DeleteNetwork, context: Context) -> Decision:
     """Decide to delete a network and to give its addresses and pools back; by force, with its endpoints."""
+    configuration = view.configuration_network(command.network)
+    if configuration is not None:
+        return delete_configuration_network(view, configuration, command, context)
     asked = f"delete network {command.network[:12]}"
     network = find_network(view, command.network, asked)
     asked = f"delete network {network.event.name}"
@@ -156,10 +170,12 @@ def delete_network(view: View, command: DeleteNetwork, context: Context) -> Deci
     return Decision(tuple(events), tuple(guards))
 
 
-def links_of(command: Command) -> tuple[str, ...]:
+def links_of(view: View, host: HostId, command: Command) -> tuple[str, ...]:
     """Name the interfaces of the host whose being there, and what they are, a command depends on."""
     if not isinstance(command, CreateNetwork):
         return ()
+    with suppress(Refusal):  # which the command's rule will raise, too
+        command, _ = with_configuration(view, command, host, "")
     parent = command.options.get(PARENT)
     name = command.options.get(BRIDGE_NAME)
     return (*((str(name),) if name else ()), *(links_of_parent(str(parent)) if parent else ()))
@@ -169,6 +185,7 @@ def find_network(view: View, network: NetworkId, asked: str) -> Recorded[Network
     """Find a network or refuse."""
     record = view.network(network)
     if record is None:
+        check_is_no_configuration(view, network, asked, "a configuration-only network has no addresses")
         raise NotFound(asked, f"there is no network {network[:12]}", "see `netledger network ls`")
     return record
 
@@ -201,20 +218,6 @@ def _uses(view: View, command: CreateNetwork, traits: NetworkTraits, host: HostI
         check_parent_is_free(view, command.driver, traits, host, asked)
         return (f"parent:{traits.parent}",)
     return ()
-
-
-def _check_name_is_free(view: View, scope: str, name: str, asked: str) -> None:
-    holder = view.network_named(scope, name)
-    if holder is None:
-        return
-    record = view.network(holder)
-    assert record is not None, "a network's name leads to a network"
-    raise Conflict(
-        asked,
-        f"network with name {name} already exists ({holder[:12]})",
-        "choose another name, or delete that one first",
-        position=record.position,
-    )
 
 
 def _check_device_is_free(

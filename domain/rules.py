@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import commands, endpoints, hosts, joining, leases, networks, sandboxes
+from . import commands, configuration_networks, endpoints, hosts, joining, leases, networks, sandboxes
 from .decision import Context, Decision
 from .view import View
 
@@ -17,6 +17,7 @@ Rule: TypeAlias = Callable[[View, Any, Context], Decision]  # Any: each rule tak
 RULES: dict[type[commands.Command], Rule] = {
     commands.CreateNetwork: networks.create_network,
     commands.DeleteNetwork: networks.delete_network,
+    commands.CreateConfigurationNetwork: configuration_networks.create_configuration_network,
     commands.CreateEndpoint: endpoints.create_endpoint,
     commands.DeleteEndpoint: endpoints.delete_endpoint,
     commands.JoinEndpoint: joining.join_endpoint,

@@ -14,6 +14,7 @@ from .events import (
     AddressReleased,
     AddressReservationMade,
     ConfigurationChanged,
+    ConfigurationNetworkCreated,
     EndpointCreated,
     EndpointJoined,
     EndpointLeft,
@@ -48,6 +49,15 @@ class View(Protocol):
 
     def network_named(self, scope: str, name: str) -> NetworkId | None:
         """Find a network by its name."""
+
+    def configuration_network(self, network: NetworkId) -> Recorded[ConfigurationNetworkCreated] | None:
+        """Find a configuration-only network."""
+
+    def configuration_network_named(self, scope: str, name: str) -> NetworkId | None:
+        """Find a configuration-only network by its name."""
+
+    def dependents_of(self, configuration: NetworkId) -> Mapping[NetworkId, Position]:
+        """List the networks that were made with the settings of a configuration network, the oldest first."""
 
     def endpoint(self, endpoint: EndpointId) -> Recorded[EndpointCreated] | None:
         """Find an endpoint."""

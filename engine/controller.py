@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from ..domain.commands import Command, CreateNetwork, CreateSandbox
+from ..domain.commands import Command, CreateConfigurationNetwork, CreateNetwork, CreateSandbox
 from ..domain.errors import Forbidden, Invalid, LedgerDamaged, LedgerError
 from ..domain.events import DEFAULT_IPAM, LOCAL_DEFAULT, Event, OptionValue, Recorded
 from ..domain.values import (
@@ -28,7 +28,7 @@ from .addresses import AddressManagement
 from .lookup import find_endpoint, find_network, find_sandbox
 from .model import Endpoint, Network, Sandbox
 from .opening import Opened, open_everything
-from .pool_requests import Wanted, pool_requests
+from .pool_requests import Wanted, check_holds_settings_only, pool_requests
 from .remote import PLUGIN_DIRECTORIES
 from .requests import Asking, author, new_id
 from .resolution import resolution_of
@@ -210,6 +210,8 @@ class Controller:
         internal: bool = False,
         options: Mapping[str, OptionValue] | None = None,
         labels: Mapping[str, str] | None = None,
+        config_only: bool = False,
+        config_from: str = "",
         id: str | None = None,  # noqa: A002  # the word that libnetwork's API has for it
         **asking: Unpack[Asking],
     ) -> Network:
@@ -222,6 +224,9 @@ class Controller:
         `lowest`, `serial` or `sticky`: see `AllocationPolicy`; an address rests for `rest_seconds` before another gets
         it, and is kept for its name for `grace_seconds` (sticky). `ipam_driver` is `default`, `null` (no addresses) or
         a plugin's name. `options` are the network driver's, by libnetwork's labels, `ipam_options` the IPAM driver's.
+
+        With `config_only` nothing is made but a configuration network, which keeps all these settings but `driver` and
+        `internal`; `config_from` names one, whose settings the new network takes, and has none of its own.
         """
         identity = NetworkId(check_id("network", id) if id else new_id(asking.get("request"), f"network/{name}"))
         wanted = Wanted(
@@ -237,17 +242,20 @@ class Controller:
             rest_seconds,
             grace_seconds,
         )
-        command = CreateNetwork(
-            identity,
-            name,
-            driver,
+        pools, given, tags, told = (
             pool_requests(wanted),
-            internal,
             dict(options or {}),
             dict(labels or {}),
-            ipam_driver,
             dict(ipam_options or {}),
         )
+        command: Command
+        if config_only:
+            check_holds_settings_only(name, driver, config_from, internal=internal)
+            command = CreateConfigurationNetwork(identity, name, pools, given, tags, ipam_driver, told)
+        else:
+            command = CreateNetwork(
+                identity, name, driver, pools, internal, given, tags, ipam_driver, told, config_from
+            )
         self.do(command, **asking)
         return Network(self, identity)
 
@@ -298,9 +306,12 @@ class Controller:
     # --- looking things up
 
     def networks(self) -> list[Network]:
-        """List the networks, the oldest first."""
+        """List the networks, configuration-only ones among them, the oldest first."""
         with self.reading() as views:
-            return [Network(self, network) for network in views.networks.networks]
+            networks = views.networks
+            found = {key: record.position for key, record in networks.networks.items()}
+            found |= {key: record.position for key, record in networks.configuration_networks.items()}
+            return [Network(self, network) for network in sorted(found, key=found.__getitem__)]
 
     def network(self, name_or_id: str) -> Network:
         """Find a network by id, name or id prefix."""

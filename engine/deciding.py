@@ -228,7 +228,7 @@ class Decider:
     def _decide_with_facts(
         self, command: Command, answers: IpamAnswers | None, origin: Origin, obstacles: dict[str, str]
     ) -> Decision:
-        links = self._links(links_of(command))
+        links = self._links(links_of(self._views, self._host, command))
         blocks: tuple[TakenBlock, ...] = ()
         for _ in range(PROBE_ROUNDS):
             context = Context(origin, self._instance, self._known_capabilities(), obstacles, links, blocks, answers)

@@ -15,9 +15,9 @@ MATCHES_SHOWN = 5
 
 
 def find_network(views: Views, host: HostId, text: str) -> NetworkId:
-    """Find a network by its id, name or id prefix."""
-    networks = views.networks.networks
-    named = views.network_named(host, text)
+    """Find a network, or a configuration-only one, by its id, name or id prefix."""
+    networks = {**views.networks.networks, **views.networks.configuration_networks}
+    named = views.network_named(host, text) or views.configuration_network_named(host, text)
     return NetworkId(_find("network", text, networks, [named] if named else []))
 
 

@@ -27,7 +27,14 @@ from ..domain.commands import (
 )
 from ..domain.endpoint_options import SYSCTLS
 from ..domain.errors import NotFound, Unavailable
-from ..domain.events import EndpointCreated, NetworkCreated, OptionValue, SandboxCreated, StaticRoute
+from ..domain.events import (
+    ConfigurationNetworkCreated,
+    EndpointCreated,
+    NetworkCreated,
+    OptionValue,
+    SandboxCreated,
+    StaticRoute,
+)
 from ..domain.values import (
     PROTOCOL_NAMES,
     EndpointId,
@@ -49,8 +56,16 @@ if TYPE_CHECKING:
     from .controller import Controller
 
 
+UNSPECIFIED = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # nothing is bound to it
+"""What stands for a block that is chosen, by its family."""
+
+
 class NetworkInfo(Struct, frozen=True):
-    """What a network is. `subnets` and `gateways` (empty: none) are in the same order; `created` is a log position."""
+    """What a network is. `subnets` and `gateways` (empty: none) are in the same order; `created` is a log position.
+
+    `config_only`: it is settings alone, with the subnets as they are asked for: `0.0.0.0/24` stands for one that will
+    be chosen, `0.0.0.0/0` for one of the configured size. `config_from`: the name of the one that it depends on.
+    """
 
     id: str
     name: str
@@ -64,6 +79,8 @@ class NetworkInfo(Struct, frozen=True):
     labels: Mapping[str, str]
     endpoints: tuple[str, ...]
     created: int
+    config_only: bool = False
+    config_from: str = ""
 
 
 class EndpointInfo(Struct, frozen=True):
@@ -115,6 +132,28 @@ class SandboxInfo(Struct, frozen=True):
     resolv_conf_path: str = ""
 
 
+def settings_of(event: ConfigurationNetworkCreated, position: int) -> NetworkInfo:
+    """Tell what a configuration-only network holds."""
+    return NetworkInfo(
+        id=event.network,
+        name=event.name,
+        driver="null",
+        scope="local",
+        device="",
+        internal=False,
+        subnets=tuple(
+            str(pool.subnet) if pool.subnet is not None else f"{UNSPECIFIED[pool.family]}/{pool.size}"
+            for pool in event.pools
+        ),
+        gateways=tuple(format_address(pool.gateway) if pool.gateway else "" for pool in event.pools),
+        options=event.options,
+        labels=event.labels,
+        endpoints=(),
+        created=position,
+        config_only=True,
+    )
+
+
 class Network:
     """A network; endpoints are created in it."""
 
@@ -129,14 +168,17 @@ class Network:
 
     @property
     def driver(self) -> str:
-        """The name of its driver."""
-        return self._record().event.driver
+        """The name of its driver; `null` for a configuration-only network, as in libnetwork."""
+        return self.info().driver
 
     def info(self) -> NetworkInfo:
         """Tell what it is."""
         with self._controller.reading() as views:
             record = self._record()
             event = record.event
+            if isinstance(event, ConfigurationNetworkCreated):
+                return settings_of(event, record.position)
+            template = views.configuration_network(NetworkId(event.config_from))
             return NetworkInfo(
                 id=event.network,
                 name=event.name,
@@ -150,6 +192,7 @@ class Network:
                 labels=event.labels,
                 endpoints=tuple(views.endpoints_of(event.network)),
                 created=record.position,
+                config_from=template.event.name if template is not None else "",
             )
 
     def endpoints(self) -> list[Endpoint]:
@@ -199,9 +242,9 @@ class Network:
         """Delete it; with `force`, its endpoints first."""
         self._controller.do(DeleteNetwork(self.id, force), **asking)
 
-    def _record(self) -> Recorded[NetworkCreated]:
+    def _record(self) -> Recorded[NetworkCreated] | Recorded[ConfigurationNetworkCreated]:
         with self._controller.reading() as views:
-            record = views.network(self.id)
+            record = views.network(self.id) or views.configuration_network(self.id)
         if record is None:
             raise NotFound(f"network {self.id[:12]}", "it is not there", "see `netledger network ls`")
         return record

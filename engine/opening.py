@@ -15,6 +15,7 @@ from msgspec import Struct
 from ..dataplanes.contract import Claim, Dataplane, Instance
 from ..dataplanes.subscriber import Subscriber
 from ..domain.commands import Command, Expire, LoseSandbox, RecordBoot, RegisterHost
+from ..domain.drivers import ask_elsewhere
 from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
 from ..domain.events import DriftDetected, HostBooted, HostRegistered
 from ..domain.objects import PortForward
@@ -27,6 +28,7 @@ from .deciding import Decider, Directories
 from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
 from .making_way import evidence
+from .plugins import has_dataplane, make_plugged_dataplane, network_driver
 from .remote import RemoteDrivers
 from .requests import Author
 from .results import Recovery, Result, recovery_of, with_warnings
@@ -63,6 +65,7 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
     firewall: str | None = None,
 ) -> Opened:
     """Open a host's state and, if `recover`, make good what the last process left undone."""
+    ask_elsewhere(network_driver)
     if isinstance(dataplane, str):
         _check_dataplane(dataplane)
     check_asked(firewall, dataplane)
@@ -120,7 +123,9 @@ def make_dataplane(
         from ..dataplanes.linux import LinuxDataplane  # needs Linux, and costs time to load
 
         return LinuxDataplane(instance, namespace, firewall=firewall)
-    raise AssertionError(f"dataplane {wanted} was checked")
+    plugged = make_plugged_dataplane(wanted, instance, namespace)
+    assert plugged is not None, f"dataplane {wanted} was checked"
+    return plugged
 
 
 def firewall_lacks(backend: str, namespace: str | None) -> str | None:
@@ -145,7 +150,7 @@ def _check_permission(dataplane: Dataplane, path: Path | None) -> None:
 
 
 def _check_dataplane(wanted: str) -> None:
-    if wanted not in DATAPLANES:
+    if wanted not in DATAPLANES and not has_dataplane(wanted):
         raise Invalid(f"dataplane {wanted!r}", "unknown", f"known: {', '.join(DATAPLANES)}")
 
 

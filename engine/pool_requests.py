@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct, structs
 
 from ..domain.commands import PoolRequest
-from ..domain.errors import Invalid
+from ..domain.errors import Forbidden, Invalid
 from ..domain.events import LOCAL_DEFAULT
 from ..domain.ipam.pools import NULL_IPAM
 from ..domain.values import AllocationPolicy, Subnet, family_of, parse_address, parse_subnet
 from .addresses import read_block, read_policy
+
+DEFAULT_DRIVER = "bridge"
 
 
 class Wanted(Struct, frozen=True):
@@ -66,6 +68,22 @@ def pool_requests(wanted: Wanted) -> tuple[PoolRequest, ...]:
         auxiliary = {**requests[index].auxiliary, name: address}
         requests[index] = structs.replace(requests[index], auxiliary=auxiliary)
     return tuple(requests)
+
+
+def check_holds_settings_only(name: str, driver: str, config_from: str, *, internal: bool) -> None:
+    """Refuse, in libnetwork's words, what a configuration network cannot have."""
+    asked = f"create configuration network {name!r}"
+    if config_from:
+        raise Forbidden(asked, "a configuration network cannot depend on another configuration network")
+    if internal:
+        raise Forbidden(
+            asked,
+            "configuration network can only contain network specific fields. Network operator fields like "
+            "[ ingress | internal | attachable | scope ] are not supported.",
+            "say so of the network that is made with it",
+        )
+    if driver != DEFAULT_DRIVER:
+        raise Invalid(asked, f"it has no driver, and {driver!r} is asked for", "give it to the network made with it")
 
 
 def _blocks(wanted: Wanted) -> list[tuple[int, Subnet | None, int]]:

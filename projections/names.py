@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..domain.events import (
+    ConfigurationNetworkCreated,
+    ConfigurationNetworkDeleted,
     EndpointAbandoned,
     EndpointCreated,
     EndpointDeleted,
@@ -23,7 +25,7 @@ from ..domain.events import (
     SandboxRenamed,
 )
 from ..domain.values import EndpointId, HostId, NetworkId, Position, SandboxId
-from .journal import Handlers, Journal
+from .journal import Handlers, Journal, with_those_that_hold
 
 
 class Names:
@@ -32,12 +34,15 @@ class Names:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.networks: dict[tuple[str, str], NetworkId] = {}
+        self.configuration_networks: dict[tuple[str, str], NetworkId] = {}
         self.endpoints: dict[tuple[NetworkId, str], EndpointId] = {}
         self.containers: dict[tuple[HostId, str], SandboxId] = {}
         self.devices: dict[tuple[HostId, str], Entity] = {}
         self.handlers: Handlers = {
             NetworkCreated: self._network_created,
             NetworkDeleted: self._network_deleted,
+            ConfigurationNetworkCreated: self._configuration_created,
+            ConfigurationNetworkDeleted: self._configuration_deleted,
             EndpointCreated: self._endpoint_created,
             EndpointDeleted: self._endpoint_deleted,
             EndpointJoined: self._joined,
@@ -51,12 +56,13 @@ class Names:
 
     def tables(self) -> dict[str, Mapping[Any, object]]:
         """Name everything that this view holds, for its digest."""
-        return {
+        tables: dict[str, Mapping[Any, object]] = {
             "networks": self.networks,
             "endpoints": self.endpoints,
             "containers": self.containers,
             "devices": self.devices,
         }
+        return with_those_that_hold(tables, {"configuration networks": self.configuration_networks})
 
     def _network_created(self, _: Position, event: NetworkCreated) -> None:
         self._journal.put(self.networks, (event.scope, event.name), event.network)
@@ -67,6 +73,12 @@ class Names:
         self._journal.drop(self.networks, (event.scope, event.name))
         if event.device:
             self._journal.drop(self.devices, (event.host, event.device))
+
+    def _configuration_created(self, _: Position, event: ConfigurationNetworkCreated) -> None:
+        self._journal.put(self.configuration_networks, (event.scope, event.name), event.network)
+
+    def _configuration_deleted(self, _: Position, event: ConfigurationNetworkDeleted) -> None:
+        self._journal.drop(self.configuration_networks, (event.scope, event.name))
 
     def _endpoint_created(self, _: Position, event: EndpointCreated) -> None:
         self._journal.put(self.endpoints, (event.network, event.name), event.endpoint)

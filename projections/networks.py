@@ -10,6 +10,8 @@ from typing import Any
 
 from ..domain.events import (
     ConfigurationChanged,
+    ConfigurationNetworkCreated,
+    ConfigurationNetworkDeleted,
     HostBooted,
     HostRegistered,
     NetworkCreated,
@@ -28,12 +30,17 @@ class Networks:
         self.hosts: dict[HostId, Recorded[HostRegistered]] = {}
         self.boots: dict[HostId, str] = {}
         self.networks: dict[NetworkId, Recorded[NetworkCreated]] = {}
+        self.configuration_networks: dict[NetworkId, Recorded[ConfigurationNetworkCreated]] = {}
+        self.dependents: dict[NetworkId, dict[NetworkId, Position]] = {}
+        """By the configuration network that they were made with."""
         self.configurations: dict[HostId, Recorded[ConfigurationChanged]] = {}
         self.handlers: Handlers = {
             HostRegistered: self._host_registered,
             HostBooted: self._host_booted,
             NetworkCreated: self._created,
             NetworkDeleted: self._deleted,
+            ConfigurationNetworkCreated: self._configuration_created,
+            ConfigurationNetworkDeleted: self._configuration_deleted,
             ConfigurationChanged: self._configured,
         }
 
@@ -44,7 +51,12 @@ class Networks:
             "boots": self.boots,
             "networks": self.networks,
         }
-        return with_those_that_hold(tables, {"configurations": self.configurations})
+        newer: dict[str, Mapping[Any, object]] = {
+            "configurations": self.configurations,
+            "configuration networks": self.configuration_networks,
+            "dependents": self.dependents,
+        }
+        return with_those_that_hold(tables, newer)
 
     def _host_registered(self, position: Position, event: HostRegistered) -> None:
         self._journal.put(self.hosts, event.host, Recorded(position, event))
@@ -55,9 +67,22 @@ class Networks:
 
     def _created(self, position: Position, event: NetworkCreated) -> None:
         self._journal.put(self.networks, event.network, Recorded(position, event))
+        if event.config_from:
+            self._journal.put(self.dependents[NetworkId(event.config_from)], event.network, position)
 
     def _deleted(self, _: Position, event: NetworkDeleted) -> None:
-        self._journal.drop(self.networks, event.network)
+        created = self._journal.drop(self.networks, event.network).event
+        if created.config_from:
+            self._journal.drop(self.dependents[NetworkId(created.config_from)], event.network)
+
+    def _configuration_created(self, position: Position, event: ConfigurationNetworkCreated) -> None:
+        self._journal.put(self.configuration_networks, event.network, Recorded(position, event))
+        self._journal.put(self.dependents, event.network, {})
+
+    def _configuration_deleted(self, _: Position, event: ConfigurationNetworkDeleted) -> None:
+        self._journal.drop(self.configuration_networks, event.network)
+        left = self._journal.drop(self.dependents, event.network)
+        assert not left, "a configuration network is deleted after those that depend on it"
 
     def _configured(self, position: Position, event: ConfigurationChanged) -> None:
         self._journal.put(self.configurations, event.host, Recorded(position, event))

@@ -14,6 +14,10 @@ from ..domain import events as ev
 from ..domain.events import Entity, Event, Recorded
 from ..domain.values import EndpointId, Position, SandboxId
 
+NETWORK_BEGINS = (ev.NetworkCreated, ev.ConfigurationNetworkCreated)
+NETWORK_ENDS = (ev.NetworkDeleted, ev.ConfigurationNetworkDeleted)
+"""By what a name comes to be a network's, configuration-only or not, and ceases to be."""
+
 NEVER = Position(2**63 - 1)
 """After every position: where what lasts ends."""
 
@@ -99,10 +103,10 @@ def tenures_of_network_name(records: Iterable[Recorded[Event]]) -> list[Tenure]:
     """Fold the events tagged `name:network/SCOPE/NAME`."""
 
     def key(event: Event) -> Hashable:
-        return event.network if isinstance(event, (ev.NetworkCreated, ev.NetworkDeleted)) else None
+        return event.network if isinstance(event, (*NETWORK_BEGINS, *NETWORK_ENDS)) else None
 
     def begun(event: Event) -> tuple[str, str, Entity] | None:
-        return ("network", event.scope, ("network", event.network)) if isinstance(event, ev.NetworkCreated) else None
+        return ("network", event.scope, ("network", event.network)) if isinstance(event, NETWORK_BEGINS) else None
 
     return _fold(records, key, begun)
 

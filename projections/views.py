@@ -17,6 +17,7 @@ from ..domain.events import (
     AddressReleased,
     AddressReservationMade,
     ConfigurationChanged,
+    ConfigurationNetworkCreated,
     EndpointCreated,
     EndpointJoined,
     EndpointLeft,
@@ -128,6 +129,18 @@ class Views:
     def network_named(self, scope: str, name: str) -> NetworkId | None:
         """Find a network by its name."""
         return self.names.networks.get((scope, name))
+
+    def configuration_network(self, network: NetworkId) -> Recorded[ConfigurationNetworkCreated] | None:
+        """Find a configuration-only network."""
+        return self.networks.configuration_networks.get(network)
+
+    def configuration_network_named(self, scope: str, name: str) -> NetworkId | None:
+        """Find a configuration-only network by its name."""
+        return self.names.configuration_networks.get((scope, name))
+
+    def dependents_of(self, configuration: NetworkId) -> Mapping[NetworkId, Position]:
+        """List the networks that were made with the settings of a configuration network, the oldest first."""
+        return self.networks.dependents.get(configuration, _NONE)
 
     def endpoint(self, endpoint: EndpointId) -> Recorded[EndpointCreated] | None:
         """Find an endpoint."""

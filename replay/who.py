@@ -160,7 +160,7 @@ def who_had_name(ledger: Ledger, name: str, window: Window | None = None) -> Ans
     asking = _Asking(ledger, window)
     find = ledger.find_tags
     held = [
-        fold.tenures_of_network_name(asking.read_around(tag, ev.NetworkCreated, ev.NetworkDeleted))
+        fold.tenures_of_network_name(asking.read_around(tag, fold.NETWORK_BEGINS, *fold.NETWORK_ENDS))
         for tag in find("name:network/", name)
     ]
     held += [
@@ -208,7 +208,9 @@ class _Asking:
         found = [self.read_around(tag, ev.AddressAllocated, ev.AddressReleased) for tag in tags]
         return sorted((record for records in found for record in records), key=lambda record: record.position)
 
-    def read_around(self, tag: str, begins: type[Event], *ends: type[Event]) -> Iterable[Recorded[Event]]:
+    def read_around(
+        self, tag: str, begins: type[Event] | tuple[type[Event], ...], *ends: type[Event]
+    ) -> Iterable[Recorded[Event]]:
         """Read the events of a tag in the window, and as many before and behind as tell who had it next to it.
 
         Only for what one alone holds at a time: then what was before the last beginning does not matter, nor what comes
@@ -260,6 +262,7 @@ class _Asking:
         kind, holder = tenure.owner
         event = tenure.began.event
         known, network = self._named(tenure)
+        network_name = self._network_name(NetworkId(network), tenure.first) if network else ""
         presences = self._presences(tenure, max(tenure.first, first), min(Position(tenure.end - 1), last))
         return Interval(
             kind=tenure.kind,
@@ -269,7 +272,7 @@ class _Asking:
             holder=holder,
             name=known,
             network=network,
-            network_name=self._network_name(NetworkId(network), tenure.first) if network else "",
+            network_name=network_name or (known if kind == "network" else ""),
             host=event.host,
             purpose=_purpose(event),
             decided_by=event.decided_by if isinstance(event, (ev.AddressAllocated, ev.PortBound)) else "",
@@ -281,6 +284,8 @@ class _Asking:
     def _named(self, tenure: Tenure) -> tuple[str, str]:
         """Give the name of a holder, and the id of its network; each may be unknown and is empty then."""
         kind, holder = tenure.owner
+        if isinstance(tenure.began.event, ev.ConfigurationNetworkCreated):
+            return tenure.began.event.name, holder
         if kind == "network":
             return self._network_name(NetworkId(holder), tenure.first), holder
         if kind == "sandbox":

@@ -19,6 +19,7 @@ from ..domain.commands import (
     AddAlias,
     Command,
     Configure,
+    CreateConfigurationNetwork,
     CreateEndpoint,
     CreateNetwork,
     CreateSandbox,
@@ -79,6 +80,8 @@ TRUSTED = "com.docker.network.bridge.trusted_host_interfaces"
 INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
 SNAT = "com.docker.network.host_ipv4"
 SINGLE = ("host", "null")
+SETTINGS = "settings"
+"""The configuration network that there usually is."""
 DRIVERS = (*("bridge",) * 8, "macvlan", "macvlan", "ipvlan", "ipvlan", "host", "null")
 USUALLY = 90
 """In percent: how often a command fits the state."""
@@ -225,6 +228,7 @@ class Author:
             *(DeleteSandbox(make(name), force=True) for name in universe.sandboxes for make in ids),
             *(DeleteEndpoint(endpoint) for network in single for endpoint in views.endpoints_of(network)),
             *(DeleteNetwork(network, force=True) for network in (*mine, *others)),
+            *(DeleteNetwork(network) for network in views.networks.configuration_networks),
             *(ReleaseAddress(pool, address) for pool, address in requested),
             *(ReleasePool(pool) for pool, record in ipam.pools.items() if record.event.lease),
         ]
@@ -247,10 +251,7 @@ class Author:
             "delete endpoint": lambda: DeleteEndpoint(
                 self._known(self.universe.endpoints, self.views.endpoints.endpoints), self.choice.chance(50)
             ),
-            "delete network": lambda: DeleteNetwork(
-                self._known(self.universe.networks if self.choice.chance(95) else SINGLE, self.views.networks.networks),
-                self.choice.chance(50),
-            ),
+            "delete network": self._delete_network,
             "delete sandbox": lambda: DeleteSandbox(
                 self._known(self.universe.sandboxes, self.views.sandboxes.sandboxes), self.choice.chance(50)
             ),
@@ -273,7 +274,11 @@ class Author:
         }
         return writers[kind]()
 
-    def _create_network(self) -> CreateNetwork:
+    def _create_network(self) -> Command:
+        if not self.choice.chance(80):
+            is_there = bool(self.views.networks.configuration_networks)
+            usual, other = self._create_from_configuration, self._create_configuration
+            return usual() if self.choice.chance(75 if is_there else 100 - USUALLY) else other()
         driver = self.choice.pick(DRIVERS)
         if driver in SINGLE:
             name = self.choice.pick((driver, f"another-{driver}"))
@@ -288,6 +293,42 @@ class Author:
         if self.choice.chance(70):
             return structs.replace(made, ipam_options=self.choice.pick(IPAM_OPTIONS))
         return structs.replace(made, pools=(), ipam_driver=NULL_IPAM)
+
+    def _create_configuration(self) -> CreateConfigurationNetwork:
+        """Write settings for networks to be made with; seldom under a network's name."""
+        pick = self.choice.pick
+        name = pick((*(SETTINGS,) * 6, *self.universe.networks))
+        predefined = (PoolRequest(4),)
+        pools = pick((predefined, (PoolRequest(4), PoolRequest(6)), self._pools(0)))
+        settings: tuple[Mapping[str, OptionValue], ...] = ({}, {MTU: "1400"}, {ICC: False}, {"parent": "eth0"})
+        options = pick(settings)
+        return CreateConfigurationNetwork(self._identity(name), name, pools, options, pick(({}, {"team": "blue"})))
+
+    def _create_from_configuration(self) -> CreateNetwork:
+        """Write a network that takes its settings from a configuration network; seldom with some of its own."""
+        pick = self.choice.pick
+        name = self._free(self.universe.networks, self.views.networks.networks)
+        known = [record.event.name for record in self.views.networks.configuration_networks.values()]
+        made = CreateNetwork(
+            self._identity(name),
+            name,
+            pick(("bridge", "bridge", *DRIVERS)),
+            internal=not self.choice.chance(75),
+            config_from=pick(known or [SETTINGS]),
+        )
+        if self.choice.chance(60):
+            return made
+        if self.choice.chance(50):
+            return structs.replace(made, options={ICC: False})
+        return structs.replace(made, labels={"team": "red"})
+
+    def _delete_network(self) -> DeleteNetwork:
+        networks = self.views.networks
+        if not self.choice.chance(95):
+            names = (SETTINGS, *self.universe.networks)
+            return DeleteNetwork(self._known(names, networks.configuration_networks), self.choice.chance(50))
+        names = tuple(self.universe.networks) if self.choice.chance(95) else SINGLE
+        return DeleteNetwork(self._known(names, networks.networks), self.choice.chance(50))
 
     def _options_of(self, driver: str) -> dict[str, OptionValue]:
         """Write options of another driver than the bridge driver."""
@@ -319,7 +360,7 @@ class Author:
         views, choice = self.views, self.choice
         name = self._free(self.universe.endpoints, views.endpoints.endpoints)
         names = self.universe.networks if choice.chance(95) else SINGLE
-        network = NetworkId(self._known(names, views.networks.networks))
+        network = NetworkId(self._known(names, views.networks.networks) if choice.chance(98) else identifier(SETTINGS))
         record = views.network(network)
         fitting: list[tuple[bytes, ...]] = [()]
         is_internal = False

@@ -11,6 +11,7 @@ from ..domain.commands import (
     AddAlias,
     Command,
     Configure,
+    CreateConfigurationNetwork,
     CreateEndpoint,
     CreateNetwork,
     CreateSandbox,
@@ -120,6 +121,12 @@ def _port(
     return PortRequest(protocol, port, host_port, host_address, host_port_end)
 
 
+def _configuration(**fields: object) -> Callable[[str, str], Command]:
+    """Create a configuration network with something wrong about it."""
+    made = CreateConfigurationNetwork(NetworkId(identifier(NEW)), **{"name": NEW, **fields})  # type: ignore[arg-type]  # its own
+    return lambda _network, _endpoint: made
+
+
 def _route(destination: str, gateway: bytes = b"") -> Callable[[str, str], Command]:
     """Join with a route that no endpoint can have."""
     routes = (StaticRoute(parse_subnet(destination), gateway),)
@@ -168,6 +175,13 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     network(driver="ipvlan", options={"ipvlan_mode": "bridge"}),
     network(driver="ipvlan", options={"ipvlan_flag": "passthru"}),
     network(_subnet("10.77.0.0/24"), driver="null"),
+    _configuration(pools=()),
+    _configuration(pools=(PoolRequest(4),) * 65),
+    _configuration(pools=(PoolRequest(4, size=33),)),
+    _configuration(options={"label": LONG * 10}),
+    _configuration(ipam_driver="null"),
+    _configuration(name="-"),
+    lambda _network, _endpoint: CreateNetwork(NetworkId(identifier(NEW)), NEW, config_from="nowhere"),
     # address management
     network(PoolRequest(4, space="a b")),
     network(PoolRequest(4, size=33)),

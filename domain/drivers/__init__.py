@@ -1,6 +1,9 @@
-"""Network drivers: one module each. `DRIVERS` has them by the name that users give."""
+"""Network drivers: one module each. `DRIVERS` has them by the name that users give.
 
-from collections.abc import Iterable
+Keeps: a name of ours is never another's. Knows nothing of: where others' drivers are found.
+"""
+
+from collections.abc import Callable, Iterable
 
 from ..errors import LedgerNewer
 from ..events import NetworkCreated
@@ -16,24 +19,48 @@ DRIVERS: dict[str, NetworkDriver] = {
     for driver in (BridgeDriver(), SpecialDriver("host"), SpecialDriver("null"), MacvlanDriver(), IpvlanDriver())
 }
 
+Elsewhere = Callable[[str], NetworkDriver | None]
+"""Finds a network driver that is not ours; raises `Invalid` where it is there and cannot be used."""
+
+_elsewhere: list[Elsewhere] = []
+
 __all__ = [
     "DRIVERS",
     "BridgeDriver",
     "NetworkDriver",
     "NetworkTraits",
+    "ask_elsewhere",
     "driver_of",
+    "find_driver",
     "lower_host",
     "traits_of",
 ]
 
 
+def ask_elsewhere(finder: Elsewhere) -> None:
+    """Ask this one, too, for drivers that are not ours: once for each name that is found."""
+    if finder not in _elsewhere:
+        _elsewhere.append(finder)
+
+
+def find_driver(name: str) -> NetworkDriver | None:
+    """Find a driver by its name: ours first."""
+    for finder in _elsewhere:
+        if name in DRIVERS:
+            break
+        found = finder(name)
+        if found is not None:
+            DRIVERS[name] = found
+    return DRIVERS.get(name)
+
+
 def driver_of(name: str) -> NetworkDriver:
     """Find the driver of a network that the log has; another version may have known more of them."""
-    driver = DRIVERS.get(name)
+    driver = find_driver(name)
     if driver is None:
         raise LedgerNewer(
             f"use network driver {name!r}: the log has it, this netledger knows {', '.join(sorted(DRIVERS))}; "
-            "use the netledger that wrote it, or a newer one"
+            "use the netledger that wrote it, or a newer one, or install the distribution that the driver is from"
         )
     return driver
 

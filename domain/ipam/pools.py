@@ -121,7 +121,7 @@ def choose_blocks(
 ) -> tuple[Block, ...]:
     """Decide on a block for each request."""
     for request in requests:
-        _check_request(request, asked)
+        check_request(request, asked)
     answers: Sequence[PoolAnswer | None] = [None] * len(requests)
     if ipam_driver != DEFAULT_IPAM:
         if context.ipam is None or len(context.ipam.pools) != len(requests):
@@ -269,7 +269,8 @@ def _user(view: View, pool: Recorded[PoolAllocated]) -> str:
     return name_of(view, ("network", user)) if user is not None else name_of(view, (UNCLAIMED, pool.event.lease))
 
 
-def _check_request(request: PoolRequest, asked: str) -> None:
+def check_request(request: PoolRequest, asked: str) -> None:
+    """Refuse a request that no address space can grant."""
     if request.family not in {4, 6}:
         raise Invalid(asked, f"unknown address family {request.family}", "known: 4, 6")
     bits = 32 if request.family == 4 else 128

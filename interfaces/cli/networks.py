@@ -71,6 +71,12 @@ def create(  # noqa: PLR0913  # a parameter for each option
         tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of the driver, KEY=VALUE; repeatable.")
     ] = (),
     label: Labels = (),
+    config_only: Annotated[
+        bool, Parameter(help="Make no network: keep these settings under NAME, for networks with --config-from NAME.")
+    ] = False,
+    config_from: Annotated[
+        str, Parameter(help="Take subnets, options and labels from a configuration-only network; give none here.")
+    ] = "",
     id: Annotated[str | None, Parameter(help="Its id, 64 hex digits. Else a random one.")] = None,  # noqa: A002  # the option's name
     log: Log = HERE,
     host: Host = THIS_HOST,
@@ -98,6 +104,8 @@ def create(  # noqa: PLR0913  # a parameter for each option
             internal=internal,
             options=dict(options),
             labels=labels,
+            config_only=config_only,
+            config_from=config_from,
             id=id,
             reason=author.reason,
             request=request,
@@ -173,5 +181,8 @@ def inspect(name: str, /, *, log: Log = HERE) -> int:
             document(as_builtins(info))
         else:
             endpoints = tuple(f"{endpoint.name} ({endpoint.id[:ID_SHOWN]})" for endpoint in network.endpoints())
-            fields({**shown(info), "endpoints": endpoints})
+            values = {**shown(info), "endpoints": endpoints}
+            fields(
+                values if info.config_only else {name: value for name, value in values.items() if name != "config_only"}
+            )
     return DONE.status

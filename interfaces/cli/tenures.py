@@ -31,6 +31,8 @@ _VERBS = {
     "EndpointDeleted": "deleted",
     "NetworkCreated": "created",
     "NetworkDeleted": "deleted",
+    "ConfigurationNetworkCreated": "created",
+    "ConfigurationNetworkDeleted": "deleted",
     "SandboxCreated": "created",
     "SandboxDeleted": "deleted",
     "SandboxLost": "lost",

@@ -8,7 +8,7 @@ from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
 from .leases import Choices, Claims, Reservations, Settings
 from .live import LIVE, check_everything
 from .logs import CHECKERS, check_log, violations
-from .owners import Gateways, Hosts, Leftovers, Owners, Positions
+from .owners import ConfigurationNetworks, Gateways, Hosts, Leftovers, Owners, Positions
 
 __all__ = [
     "CHECKERS",
@@ -17,6 +17,7 @@ __all__ = [
     "Checker",
     "Choices",
     "Claims",
+    "ConfigurationNetworks",
     "Gateways",
     "Hosts",
     "Interfaces",

@@ -94,11 +94,13 @@ class Names(Checker):
         self._held = Held("name")
         self._aliases = Held("alias")
 
-    def network_created(self, event: ev.NetworkCreated) -> None:
+    def network_created(self, event: ev.NetworkCreated | ev.ConfigurationNetworkCreated) -> None:
         self._held.take(("network", event.scope, event.name), event.network)
 
-    def network_deleted(self, event: ev.NetworkDeleted) -> None:
+    def network_deleted(self, event: ev.NetworkDeleted | ev.ConfigurationNetworkDeleted) -> None:
         self._held.give(("network", event.scope, event.name), event.network)
+
+    configuration_network_created, configuration_network_deleted = network_created, network_deleted
 
     def endpoint_created(self, event: ev.EndpointCreated) -> None:
         self._held.take(("endpoint", event.network, event.name), event.endpoint)

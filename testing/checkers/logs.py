@@ -8,7 +8,7 @@ from ...domain.events import Event, Recorded
 from .checker import Checker, Violation
 from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
 from .leases import Choices, Claims, Reservations, Settings
-from .owners import Gateways, Hosts, Leftovers, Owners, Positions
+from .owners import ConfigurationNetworks, Gateways, Hosts, Leftovers, Owners, Positions
 
 CHECKERS: tuple[type[Checker], ...] = (
     Positions,
@@ -26,6 +26,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     Reservations,
     Claims,
     Settings,
+    ConfigurationNetworks,
 )
 
 

@@ -307,9 +307,67 @@ class Gateways(Checker):
         return not created.internal and bool(mine & ways)
 
 
+def _is_same(kept: ev.OptionValue | None, asked: ev.OptionValue) -> bool:
+    """Whether an option is what was asked for, perhaps as text."""
+    if isinstance(kept, bool):
+        return kept == (str(asked) in {"1", "t", "T", "TRUE", "true", "True"})
+    return kept == (int(asked) if isinstance(kept, int) else asked)
+
+
 def _is_without_ipv6(event: ev.EndpointCreated) -> bool:
     return "disable_ipv6=1" in str(event.options.get("com.docker.network.endpoint.sysctls", ""))
 
 
 def _family(address: bytes) -> int:
     return 4 if len(address) == 4 else 6
+
+
+class ConfigurationNetworks(Checker):
+    """Settings that networks are made with."""
+
+    name = "configuration networks"
+    invariant = (
+        "A network that depends on a configuration network has its settings; that one is there as long as it, and has "
+        "neither pools nor endpoints."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings: dict[str, ev.ConfigurationNetworkCreated] = {}
+        self._networks: dict[str, ev.NetworkCreated] = {}
+
+    def configuration_network_created(self, event: ev.ConfigurationNetworkCreated) -> None:
+        require(event.network not in self._settings and event.network not in self._networks, "it is there already")
+        self._settings[event.network] = event
+
+    def configuration_network_deleted(self, event: ev.ConfigurationNetworkDeleted) -> None:
+        require(self._settings.pop(event.network, None), "it is not there")
+        left = [network.name for network in self._networks.values() if network.config_from == event.network]
+        require(not left, f"{', '.join(left)} depends on it")
+
+    def network_created(self, event: ev.NetworkCreated) -> None:
+        require(event.network not in self._settings, "a configuration network has its id")
+        self._networks[event.network] = event
+        if not event.config_from:
+            return
+        settings = self._settings.get(event.config_from)
+        require(settings, "its configuration network is not there")
+        assert settings is not None, "required above"
+        require(event.labels == settings.labels, "it has other labels")
+        require(event.ipam_driver == settings.ipam_driver, "another IPAM driver gives its addresses")
+        require(event.ipam_options == settings.ipam_options, "it has other IPAM options")
+        for wanted, pool in zip(settings.pools, event.pools, strict=False):
+            require(wanted.subnet in (None, pool.subnet), f"{wanted.subnet} is asked for")
+            require(wanted.gateway in (b"", pool.gateway), "another gateway is asked for")
+        for label, value in settings.options.items():
+            is_replaced = event.internal and label == "parent"  # an internal network stands on an interface of its own
+            require(is_replaced or _is_same(event.options.get(label), value), f"its option {label} is another")
+
+    def network_deleted(self, event: ev.NetworkDeleted) -> None:
+        self._networks.pop(event.network, None)
+
+    def pool_allocated(self, event: ev.PoolAllocated) -> None:
+        require(event.network not in self._settings, "a configuration network takes no pool")
+
+    def endpoint_created(self, event: ev.EndpointCreated) -> None:
+        require(event.network not in self._settings, "a configuration network has no endpoints")

@@ -93,7 +93,7 @@ class World:
     def plan(self, *commands: Command) -> Plan:
         """Plan what these commands change, without observing."""
         before = self.wanted
-        names = [name for command in commands for name in links_of(command)]
+        names = [name for command in commands for name in links_of(self.desk.views, HOST, command)]
         links = self.dataplane.links(names) if names else {}
         self.desk.do(*commands, capabilities=self.dataplane.capabilities(), links=links)
         for sandbox in self.desk.views.sandboxes.sandboxes:

@@ -30,7 +30,7 @@ LINES_LIMIT = 100_000
 
 USAGE = """\
 network create NAME [--driver DRIVER] [--subnet CIDR]... [--gateway ADDRESS]... [--no-ipv4] [--ipv6] [--internal] \
-[--allocation POLICY]... [--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
+[--config-only] [--config-from NAME] [--allocation POLICY]... [--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
 network rm NETWORK... [--force|-f]
 endpoint create NETWORK NAME [--ip ADDRESS]... [--mac MAC] [--publish|-p PORT]... [--alias ALIAS]... \
 [--opt|-o KEY=VALUE]... [--sysctl SETTING]... [--link-local ADDRESS]... [--label KEY=VALUE]... [--id ID]

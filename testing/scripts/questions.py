@@ -82,7 +82,11 @@ def _networks(names: Names, views: Views) -> Iterator[str]:
         network = record.event
         pools = ", ".join(map(tell_pool, network.pools)) or "no pools"
         internal = ", internal" if network.internal else ""
-        yield f"{names.of(network.network)} {network.driver}: {pools}{internal}"
+        source = f", from {names.of(network.config_from)}" if network.config_from else ""
+        yield f"{names.of(network.network)} {network.driver}: {pools}{internal}{source}"
+    for settings in views.networks.configuration_networks:
+        dependents = ", ".join(map(names.of, views.dependents_of(settings)))
+        yield f"{names.of(settings)} configuration-only: {dependents or 'not used'}"
 
 
 def _endpoints(names: Names, views: Views) -> Iterator[str]:

@@ -18,6 +18,7 @@ import msgspec
 from ...domain.commands import (
     AddAlias,
     Command,
+    CreateConfigurationNetwork,
     CreateEndpoint,
     CreateNetwork,
     CreateSandbox,
@@ -46,7 +47,7 @@ from ...domain.values import (
     parse_ports,
 )
 from ...engine.model import parse_route
-from ...engine.pool_requests import Wanted, pool_requests
+from ...engine.pool_requests import Wanted, check_holds_settings_only, pool_requests
 from ...projections.views import Views
 from ..desk import identifier
 from .grammar import Line
@@ -68,7 +69,8 @@ def is_command(line: Line) -> bool:
 
 def find_network(views: Views, text: str) -> NetworkId:
     """Give the id that a network goes by."""
-    named = (network for (_, name), network in views.names.networks.items() if name == text)
+    every = itertools.chain(views.names.networks.items(), views.names.configuration_networks.items())
+    named = (network for (_, name), network in every if name == text)
     return NetworkId(_given(text) or next(named, identifier(text)))
 
 
@@ -172,9 +174,14 @@ def _create_network(line: Line, views: Views) -> Iterator[Command]:
         )
     pools = asked[0] if len(asked) == 1 else tuple(requests[index] for index, requests in enumerate(asked))
     options = _options(line)
-    driver, internal = line.one("--driver", "bridge"), line.has("--internal")
-    identity = _new(line, name, views.networks.networks)
-    yield CreateNetwork(identity, name, driver, pools, internal, options, _pairs(line, "--label"))
+    driver, internal, labels = line.one("--driver", "bridge"), line.has("--internal"), _pairs(line, "--label")
+    identity = _new(line, name, views.networks.networks.keys() | views.networks.configuration_networks.keys())
+    config_from = line.one("--config-from")
+    if line.has("--config-only"):
+        check_holds_settings_only(name, driver, config_from, internal=internal)
+        yield CreateConfigurationNetwork(identity, name, pools, options, labels)
+    else:
+        yield CreateNetwork(identity, name, driver, pools, internal, options, labels, config_from=config_from)
 
 
 def _create_endpoint(line: Line, views: Views) -> Iterator[Command]:

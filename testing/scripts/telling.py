@@ -20,6 +20,8 @@ from ...domain.events import (
     AddressReleased,
     AliasAdded,
     AliasRemoved,
+    ConfigurationNetworkCreated,
+    ConfigurationNetworkDeleted,
     DataplaneFaulted,
     DriftDetected,
     DriftRepaired,
@@ -80,6 +82,8 @@ class Names:
                 self._call(event.network, event.name)
                 if event.device.endswith(f"-{event.network[:ID_SHOWN]}"):  # else its name is what somebody called it
                     self._names[event.device] = event.name
+            case ConfigurationNetworkCreated():
+                self._call(event.network, event.name)
             case EndpointCreated():
                 self._call(event.endpoint, f"{self.of(event.network)}/{event.name}")
             case SandboxCreated():
@@ -170,8 +174,25 @@ def _network(names: Names, event: NetworkCreated) -> str:
     words = [names.of(event.network), *driver, *pools, *(["internal"] if event.internal else [])]
     words += ["adopts its bridge"] if event.is_adopted else []
     words += ["makes its parent"] if event.makes_parent else []
-    words += [f"{key}={_option(value)}" for key, value in others.items()]
+    words += _told_options(others)
+    words += [f"from {names.of(event.config_from)}"] if event.config_from else []
     return " ".join(words)
+
+
+def _block(block: str, gateway: bytes) -> str:
+    return f"{block} via {format_address(gateway)}" if gateway else block
+
+
+def _configuration(names: Names, event: ConfigurationNetworkCreated) -> str:
+    pools = [
+        _block(str(pool.subnet) if pool.subnet is not None else f"any IPv{pool.family} block", pool.gateway)
+        for pool in event.pools
+    ]
+    return " ".join([names.of(event.network), ", ".join(pools), *_told_options(event.options)])
+
+
+def _told_options(options: Mapping[str, OptionValue]) -> list[str]:
+    return [f"{key}={_option(value)}" for key, value in options.items()]
 
 
 def _endpoint(names: Names, event: EndpointCreated) -> str:
@@ -254,6 +275,8 @@ _SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
     AddressReleased: lambda names, event: f"{format_address(event.address)} of {names.of(event.owner[1])}",
     NetworkCreated: _network,
     NetworkDeleted: lambda names, event: names.of(event.network) + _forced(event),
+    ConfigurationNetworkCreated: _configuration,
+    ConfigurationNetworkDeleted: lambda names, event: names.of(event.network),
     EndpointCreated: _endpoint,
     EndpointDeleted: lambda names, event: names.of(event.endpoint) + _forced(event),
     EndpointJoined: _joined,

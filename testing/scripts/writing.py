@@ -13,6 +13,7 @@ import msgspec
 from ...domain.commands import (
     AddAlias,
     Command,
+    CreateConfigurationNetwork,
     CreateEndpoint,
     CreateNetwork,
     CreateSandbox,
@@ -119,7 +120,7 @@ class Writer:
 
     def network(self, network: NetworkId, views: Views | None) -> str:
         """Give the words for a network."""
-        there = views.network(network) if views else None
+        there = (views.network(network) or views.configuration_network(network)) if views else None
         return self._reference(network, there.event.name if there else "", views, find_network)
 
     def endpoint(self, endpoint: EndpointId, views: Views | None) -> str:
@@ -156,7 +157,11 @@ class Writer:
 def _made(command: Command, words: Mapping[str, str]) -> list[str]:
     """Give the id of what a command makes, and the words that it may be called by."""
     match command:
-        case CreateNetwork(network=identity, name=name) | CreateSandbox(sandbox=identity, container=name):
+        case (
+            CreateNetwork(network=identity, name=name)
+            | CreateConfigurationNetwork(network=identity, name=name)
+            | CreateSandbox(sandbox=identity, container=name)
+        ):
             return [identity, name]
         case CreateEndpoint(endpoint=identity, network=network, name=name):
             return [identity, f"{words.get(network, network)}/{name}", name]
@@ -189,22 +194,31 @@ def _route(route: StaticRoute) -> str:
     return f"{route.destination}={format_address(route.gateway)}" if route.gateway else str(route.destination)
 
 
-def _write_network(writer: Writer, command: CreateNetwork, views: Views | None) -> str:
+def _write_network(writer: Writer, command: CreateNetwork | CreateConfigurationNetwork, views: Views | None) -> str:
     pools = command.pools
-    words = ["--driver", command.driver] if command.driver != "bridge" else []
+    words: list[str] = []
+    if isinstance(command, CreateConfigurationNetwork):
+        words += ["--config-only"]
+    else:
+        words += ["--driver", command.driver] if command.driver != "bridge" else []
+        words += ["--internal"] if command.internal else []
+        words += ["--config-from", command.config_from] if command.config_from else []
     words += _repeated("--subnet", (str(pool.subnet) for pool in pools if pool.subnet is not None))
     words += _repeated("--gateway", (format_address(pool.gateway) for pool in pools if pool.gateway is not None))
     families = {pool.family for pool in pools}
     words += [] if 4 in families else ["--no-ipv4"]
     words += ["--ipv6"] if any(pool.family == 6 and pool.subnet is None for pool in pools) else []
     words += _policies(pools)
-    words += ["--internal"] if command.internal else []
     words += _options(command.options)
     words += [
         *_labels(command.labels),
-        *writer.identity(command.network, command.name, views.networks.networks if views else None),
+        *writer.identity(command.network, command.name, _networks(views) if views else None),
     ]
     return _line("network create", command.name, *words)
+
+
+def _networks(views: Views) -> Container[str]:
+    return views.networks.networks.keys() | views.networks.configuration_networks.keys()
 
 
 def _policies(pools: Sequence[PoolRequest]) -> list[str]:
@@ -261,6 +275,7 @@ def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox) -> list[str
 
 _WRITERS: Mapping[type, Callable[[Writer, Any, Views | None], str]] = {
     CreateNetwork: _write_network,
+    CreateConfigurationNetwork: _write_network,
     CreateEndpoint: _write_endpoint,
     CreateSandbox: _write_sandbox,
     JoinEndpoint: _write_join,

@@ -17,6 +17,8 @@ from netledger.domain.commands import (
     AddAlias,
     Command,
     Configure,
+    CreateConfigurationNetwork,
+    CreateNetwork,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
@@ -96,6 +98,10 @@ STICKY = pool("10.1.0.0/24", policy=AllocationPolicy.STICKY, grace_seconds=3600)
 DEAD: list[Command] = [*FREE, DELEGATED, join("n1/e", "x"), LoseSandbox(identifier("x"), "its namespace is gone")]
 
 
+SETTINGS = CreateConfigurationNetwork(N1, "settings", (pool("10.1.0.0/24"),))
+DEPENDENT = CreateNetwork(N2, "n2", config_from="settings")
+
+
 class Scenario(Struct):
     """What is there, what the first writer does while the second has decided, and what becomes of the second's batch.
 
@@ -146,6 +152,13 @@ SCENARIOS = {
     "network's endpoint deleted, forced": Scenario(FREE, [DeleteEndpoint(E)], [DeleteNetwork(N1, force=True)], [None]),
     "network's endpoint joins, forced": Scenario(FREE, [join("n1/e", "c")], [DeleteNetwork(N1, force=True)], [None]),
     "network's successor leaves, forced": Scenario(JOINED, [LeaveEndpoint(G)], [DeleteNetwork(N1, force=True)], [None]),
+    # configuration networks
+    "name of a configuration network": Scenario([], [create_network("settings", network=N2)], [SETTINGS], [Conflict]),
+    "name of a network": Scenario([], [SETTINGS], [create_network("settings", network=N2)], [Conflict]),
+    "id of a configuration network": Scenario([], [create_network("n1")], [SETTINGS], [Conflict]),
+    "configuration network deleted": Scenario([SETTINGS], [DeleteNetwork(N1)], [DEPENDENT], [NotFound]),
+    "configuration network depended on": Scenario([SETTINGS], [DEPENDENT], [DeleteNetwork(N1, force=True)], [InUse]),
+    "configuration network deleted twice": Scenario([SETTINGS], [DeleteNetwork(N1)], [DeleteNetwork(N1)], [NotFound]),
     # sandbox key and name
     "key set twice": Scenario(
         [create_sandbox("g", kind=SandboxKind.DELEGATED)],

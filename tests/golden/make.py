@@ -1,8 +1,8 @@
 """Record a golden log: every event type as this code writes it, and what the views make of it at each position.
 
 Run it, and name the version, when an event gets a new version: `python tests/golden/make.py 2`. A golden log that was
-released is never made again. `2-addresses` records what address management alone knows,
-`3-drivers` what other IPAM drivers than ours do.
+released is never made again. `2-addresses` records what address management alone knows, `3-drivers` what other IPAM
+drivers than ours do, `4-configurations` what configuration networks do.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import (
     AddAlias,
     Configure,
+    CreateConfigurationNetwork,
+    CreateNetwork,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
     EndReservation,
     LeaveEndpoint,
+    PoolRequest,
     ReleaseAddress,
     ReleasePool,
     RemoveAlias,
@@ -192,7 +195,41 @@ def record_drivers(state: Path) -> None:
         plugin.kill()
 
 
-RECORDINGS = {"addresses": record_addresses, "drivers": record_drivers}
+def record_configurations(state: Path) -> None:
+    """Let networks be made with the settings of configuration networks, and all of them be deleted again."""
+    with start(state, SimulatedKernel(), "boot1", {}) as controller:
+        block = pool(
+            "10.6.0.0/24",
+            "10.6.0.9",
+            policy=AllocationPolicy.STICKY,
+            sub_pool=parse_subnet("10.6.0.128/25"),
+            auxiliary={"printer": parse_address("10.6.0.7")},
+            rest_seconds=5,
+            grace_seconds=3600,
+        )
+        settings = CreateConfigurationNetwork(
+            identifier("settings"),
+            "settings",
+            (block, PoolRequest(6, size=64)),
+            {"com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.enable_icc": False},
+            {"team": "blue"},
+            ipam_options={"netledger.ipam.mac": "ipv4"},
+        )
+        batches = (
+            [settings, CreateConfigurationNetwork(identifier("bare"), "bare", (), ipam_driver="null")],
+            [
+                CreateNetwork(identifier("a"), "a", internal=True, config_from="settings"),
+                CreateNetwork(identifier("b"), "b", "macvlan", config_from="bare"),
+            ],
+            [create_endpoint("a", "e"), create_endpoint("b", "e")],
+            [DeleteNetwork(identifier("b"), force=True), DeleteNetwork(identifier("bare"))],
+        )
+        for number, commands in enumerate(batches):
+            for result in controller.execute(commands, actor="golden", reason="to be kept", request=f"batch{number}"):
+                result.check()
+
+
+RECORDINGS = {"addresses": record_addresses, "drivers": record_drivers, "configurations": record_configurations}
 """By the end of a version's name; `record` for any other."""
 
 

@@ -13,6 +13,7 @@ from netledger import Controller
 from netledger.domain import events as ev
 from netledger.domain.commands import (
     AddAlias,
+    CreateConfigurationNetwork,
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
@@ -64,6 +65,7 @@ class Naive:
             ],
             "AliasAdded": lambda: [("alias", event.alias, event.network, event.endpoint)],
             "NetworkCreated": lambda: [("network", event.name, event.scope, event.network)],
+            "ConfigurationNetworkCreated": lambda: [("network", event.name, event.scope, event.network)],
             "SandboxCreated": lambda: [("container", event.container, event.host, event.sandbox)],
             "SandboxRenamed": lambda: [("container", event.container, event.host, event.sandbox)],
             "PortBound": lambda: [("port", *self._port(event))],
@@ -76,6 +78,7 @@ class Naive:
             "AliasRemoved": lambda: [("alias", event.alias, event.network, event.endpoint)],
             "SandboxRenamed": lambda: [("container", event.before, event.host, event.sandbox)],
             "NetworkDeleted": lambda: [("network", event.name, event.scope, event.network)],
+            "ConfigurationNetworkDeleted": lambda: [("network", event.name, event.scope, event.network)],
             "SandboxDeleted": lambda: [("container", event.container, event.host, event.sandbox)],
             "SandboxLost": lambda: [("container", event.container, event.host, event.sandbox)],
             "PortReleased": lambda: [("port", *self._port(event))],
@@ -86,7 +89,7 @@ class Naive:
             self.held[key] = position
         for key in give.get(kind, list)():
             del self.held[key]
-        if kind in {"EndpointCreated", "NetworkCreated"}:
+        if kind in {"EndpointCreated", "NetworkCreated", "ConfigurationNetworkCreated"}:
             self.names[event.endpoint if kind == "EndpointCreated" else event.network] = event.name
         elif kind in {"SandboxCreated", "SandboxRenamed"}:
             self.names[event.sandbox] = event.container
@@ -143,6 +146,8 @@ def questions(log):
                 asked.add((who_had_mac, format_mac(mac), ("mac",)))
                 asked.add((who_had_name, name, tuple(NAMES)))
             case ev.AliasAdded(alias=name) | ev.NetworkCreated(name=name) | ev.SandboxCreated(container=name):
+                asked.add((who_had_name, name, tuple(NAMES)))
+            case ev.ConfigurationNetworkCreated(name=name):
                 asked.add((who_had_name, name, tuple(NAMES)))
             case ev.PortBound(host_port=number, protocol=protocol):
                 asked.add((who_had_port, f"{number}/{PROTOCOLS[protocol]}", ("port",)))
@@ -454,3 +459,21 @@ def test_what_is_no_address_is_refused(controller):
         who_had_address(controller.ledger, "web")
     with pytest.raises(Invalid, match="not six hex pairs"):
         who_had_mac(controller.ledger, "10.0.0.7")
+
+
+def test_the_name_of_a_configuration_network_has_a_history():
+    """Settings, then a network of the same name: two tenures, each with its own id."""
+    office = CreateConfigurationNetwork(identifier("settings"), "office")
+    with Controller.open(dataplane="none") as controller:
+        controller.do(office)
+        controller.do(DeleteNetwork(office.network))
+        controller.do(create_network("office"))
+        answer = who_had_name(controller.ledger, "office")
+        assert [(one.kind, one.holder, one.name, one.network_name) for one in answer.intervals] == [
+            ("network", identifier("settings"), "office", "office"),
+            ("network", identifier("office"), "office", "office"),
+        ]
+        assert [one.began.event for one in answer.intervals] == ["ConfigurationNetworkCreated", "NetworkCreated"]
+        assert [one.ended.event if one.ended else "" for one in answer.intervals] == ["ConfigurationNetworkDeleted", ""]
+        position = answer.intervals[0].began.position
+        assert len(who_had_name(controller.ledger, "office", at(position)).intervals) == 1

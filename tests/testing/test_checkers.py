@@ -10,6 +10,8 @@ from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain import events as ev
 from netledger.domain.commands import (
     Configure,
+    CreateConfigurationNetwork,
+    CreateNetwork,
     DeleteEndpoint,
     RegisterHost,
     RequestAddress,
@@ -37,6 +39,10 @@ def honest() -> list[ev.Event]:
         join("n/web", "c"),
         Configure((PredefinedPool(parse_subnet("10.64.0.0/10"), 24),)),
         create_network("p"),
+        CreateConfigurationNetwork(
+            identifier("s"), "s", (pool("10.9.0.0/24", "10.9.0.9"),), {"com.docker.network.driver.mtu": "1400"}
+        ),
+        CreateNetwork(identifier("m"), "m", config_from="s"),
         RequestPool(pool("10.1.0.0/29"), identifier("lease")),
         RequestAddress(PoolId(f"{HOST}/LocalDefault/10.1.0.0/29"), identifier("one")),
         ReserveAddress(identifier("n"), "kept", parse_address("10.0.0.9")),
@@ -65,6 +71,14 @@ def again(kind, **changes):
 def last(kind, **changes):
     """Forge a log: the last event of a kind a second time at the end, with other fields."""
     return lambda events: [*events, structs.replace(find(reversed(events), kind), **changes)]
+
+
+def made(name, **changes):
+    """Forge a log: the creation of a network a second time at the end, with other fields."""
+    return lambda events: [
+        *events,
+        structs.replace(next(e for e in events if isinstance(e, ev.NetworkCreated) and e.name == name), **changes),
+    ]
 
 
 def without(kind):
@@ -131,6 +145,35 @@ FORGERIES = [
     (checkers.Claims, ended(ev.PoolClaimed, like=ev.PoolAllocated, lease=OTHER), "nobody has requested it"),
     (checkers.Claims, ended(ev.PoolDisclaimed, like=ev.PoolAllocated), "has not claimed it"),
     (checkers.Claims, again(ev.PoolAllocated, network="", lease=""), "a network's or a lease's"),
+    (checkers.Names, again(ev.ConfigurationNetworkCreated, network=OTHER), "is held by"),
+    (
+        checkers.ConfigurationNetworks,
+        ended(ev.ConfigurationNetworkDeleted, like=ev.ConfigurationNetworkCreated),
+        "m depends on it",
+    ),
+    (checkers.ConfigurationNetworks, again(ev.ConfigurationNetworkCreated), "it is there already"),
+    (checkers.ConfigurationNetworks, made("m", config_from=OTHER), "configuration network is not there"),
+    (checkers.ConfigurationNetworks, made("m", labels={"a": "b"}), "it has other labels"),
+    (checkers.ConfigurationNetworks, made("m", ipam_driver="x"), "another IPAM driver"),
+    (checkers.ConfigurationNetworks, made("m", ipam_options={"x": 1}), "other IPAM options"),
+    (
+        checkers.ConfigurationNetworks,
+        made("m", options={"com.docker.network.driver.mtu": 1500}),
+        "its option com.docker.network.driver.mtu is another",
+    ),
+    (
+        checkers.ConfigurationNetworks,
+        made("m", pools=(ev.NetworkPool("p", Subnet(b"\x0a\x08\0\0", 24), b""),)),
+        "10.9.0.0/24 is asked for",
+    ),
+    (
+        checkers.ConfigurationNetworks,
+        made("m", pools=(ev.NetworkPool("p", Subnet(b"\x0a\x09\0\0", 24), b""),)),
+        "another gateway is asked for",
+    ),
+    (checkers.ConfigurationNetworks, again(ev.PoolAllocated, network=identifier("s")), "takes no pool"),
+    (checkers.ConfigurationNetworks, again(ev.EndpointCreated, network=identifier("s")), "has no endpoints"),
+    (checkers.ConfigurationNetworks, again(ev.NetworkCreated, network=identifier("s")), "a configuration network has"),
     (checkers.Settings, again(ev.PoolAllocated, pool=OTHER, predefined=True), "in none of the host's pools"),
 ]
 
@@ -184,7 +227,7 @@ def test_all_checkers_read_a_long_history():
 
 def test_a_wrong_log_is_said_in_one_error():
     """`check_log` lists every violation, the first position first."""
-    with pytest.raises(AssertionError, match=r"(?s)interfaces: position 28: .*\nowners: position 28: "):
+    with pytest.raises(AssertionError, match=r"(?s)interfaces: position 32: .*\nowners: position 32: "):
         check_log(numbered(again(ev.EndpointJoined)(honest())))
 
 

@@ -6,7 +6,13 @@ import ast
 
 import pytest
 
-from netledger.domain.commands import RegisterHost, SetSandboxKey
+from netledger.domain.commands import (
+    CreateConfigurationNetwork,
+    CreateNetwork,
+    DeleteNetwork,
+    RegisterHost,
+    SetSandboxKey,
+)
 from netledger.domain.drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE_OPTION
 from netledger.domain.errors import Refusal
 from netledger.domain.events import StaticRoute
@@ -43,7 +49,9 @@ ON_CERTAIN_HOSTS = (
     (create_network("d", driver="macvlan", options={"parent": "eth0"}), {"links": {}}),
     (create_endpoint("old", "e", "127.0.0.1:80:80"), {}),
     (create_endpoint("new", "g", endpoint=identifier("new/f")), {}),
+    (create_endpoint("new", "f", endpoint=identifier("new/e")), {}),
     (create_endpoint("new", "e", "8080-8081:80", "8080-8081:81", "8080-8081:82"), {}),
+    (DeleteNetwork(identifier("settings")), {}),
     (SetSandboxKey(identifier("g"), "run/netns/g"), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2), {}),
     (SetSandboxKey(identifier("g"), "/run/netns/g"), {}),
@@ -106,6 +114,8 @@ def coverage():
     desk.do(create_endpoint("old", "f"))
     desk.do(create_network("new", "10.2.0.0/24", "fd02::/64"), create_endpoint("new", "f"), create_sandbox("h"))
     desk.do(create_sandbox("g", kind=SandboxKind.DELEGATED))
+    desk.do(CreateConfigurationNetwork(identifier("settings"), "settings"))
+    desk.do(CreateNetwork(identifier("made"), "made", config_from="settings"))
     for command, facts in ON_CERTAIN_HOSTS:
         with pytest.raises(Refusal) as caught:
             desk.do(command, **facts)

@@ -37,6 +37,25 @@ def test_a_network_is_created_listed_inspected_and_removed(made, cli, state: Pat
     assert cli("network inspect front").status == 4
 
 
+def test_a_configuration_network_is_kept_and_networks_are_made_with_it(made, cli) -> None:
+    """It is listed as a network of driver null; it stays while a network depends on it, which says so."""
+    made("network create office --config-only --subnet 10.1.0.0/24 --opt com.docker.network.driver.mtu=1400 --ipv6")
+    office = made("network inspect office --json").json
+    assert (office["driver"], office["config_only"], office["config_from"]) == ("null", True, "")
+    assert office["subnets"] == ["10.1.0.0/24", "::/0"]
+    assert made("network create shop --config-from office --internal --json").json["config_from"] == "office"
+    assert [network["name"] for network in made("network ls --json").json] == ["office", "shop"]
+    answer = cli("network rm office --force")
+    assert answer.status != 0
+    assert 'configuration network "office" is in use by 1 network(s), the first is network shop' in answer.err
+    answer = cli("network create lab --config-from office --label a=b")
+    assert "user-specified configurations are not supported if the network depends on a configuration" in answer.err
+    assert "cannot create endpoint on configuration-only network" in cli("endpoint create office e").err
+    assert "Network operator fields like" in cli("network create x --config-only --internal").err
+    made("network rm shop")
+    assert made("network rm office").out == "office\n"
+
+
 def test_create_prints_with_json_what_inspect_prints(made) -> None:
     """For all three kinds; a network with an id of the caller's, IPv6 alone, lowest first."""
     wanted = "ab" * 32
