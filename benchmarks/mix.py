@@ -4,12 +4,11 @@
     python benchmarks/mix.py --events 30000 --rounds 5
 
 `Traffic` makes the mix (benchmarks/who.py asks about a million events of it): what the rules decide for thousands of
-containers on 20 networks, six events to attach (sandbox, address, endpoint, interface, way out; a port with one in
-20), four or five to detach, and a tenth of all that in a block of six addresses. Folded into the views that rules
-decide on; decided and appended in groups of 64 with fsync, through `Controller.execute` without a dataplane: one-event
-operations are requests for an address and its return, six-event ones a sandbox and an endpoint with an alias
-and an interface in it. The
-floor of those is the same events, appended alone. They take turns.
+containers on 20 networks, six events to attach (sandbox, address, endpoint, alias, interface, way out; two more with a
+port, which one in 20 has), four to detach, and a tenth of all that in a block of six addresses. It is folded into the
+views that rules decide on. Then operations are decided and appended in groups of 64 with fsync, through
+`Controller.execute` without a dataplane: of one event, a request for an address or its return, and of six, a sandbox
+and an endpoint with an alias that joins it. The floor is the same events, appended alone. All take turns.
 """
 
 from __future__ import annotations
@@ -106,11 +105,12 @@ class Traffic:
     def _attach(self, number: int, is_busy: bool) -> list[Command]:  # noqa: FBT001
         endpoint, sandbox = EndpointId(self._id()), SandboxId(self._id())
         network = f"net{NETWORKS if is_busy else number % NETWORKS}"
+        service = f"service{number % 5_000}"
         ports = () if number % 20 else (PortRequest(6, 80, 20_000 + number // 20 % 4_000),)
         self.present[is_busy].append((endpoint, sandbox))
         return [
             CreateSandbox(sandbox, f"container{number}"),
-            CreateEndpoint(endpoint, _id_of(network), f"service{number % 5_000}.{number}", (), b"", ports),
+            CreateEndpoint(endpoint, _id_of(network), f"{service}.{number}", (), b"", ports, (service,)),
             JoinEndpoint(endpoint, sandbox),
         ]
 

@@ -5,7 +5,7 @@
     python benchmarks/who.py --events 100000 --pairs 10
 
 The log is what rules decide for 4,000 containers on 20 networks that come and go for a month (six events to attach,
-four or five to detach), and a tenth of all that in a block of six addresses: its addresses have changed hands most
+four to detach: `mix.py`), and a tenth of all that in a block of six addresses: its addresses have changed hands most
 often. `netledger who` and `netledger log show --limit 1`, which only opens the log, take turns; `--version` costs as
 much. What counts is the median of the pairs' differences, by the clock and of processors. The log's pages are dropped
 from memory before each, unless `--warm`. `inside` is one process that has loaded everything: open the log, answer.
