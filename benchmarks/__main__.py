@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("ordinals", "simulate", "attach", "firewall", "who")
+BENCHMARKS = ("ipam", "mix", "simulate", "attach", "firewall", "who")
 
 
 def main() -> int:

@@ -5,7 +5,7 @@
     python benchmarks/who.py --events 100000 --pairs 10
 
 The log is what rules decide for 4,000 containers on 20 networks that come and go for a month (six events to attach,
-four or five to detach), and a tenth of all that in a block of six addresses: its addresses have changed hands most
+four to detach: `mix.py`), and a tenth of all that in a block of six addresses: its addresses have changed hands most
 often. `netledger who` and `netledger log show --limit 1`, which only opens the log, take turns; `--version` costs as
 much. What counts is the median of the pairs' differences, by the clock and of processors. The log's pages are dropped
 from memory before each, unless `--warm`. `inside` is one process that has loaded everything: open the log, answer.
@@ -15,142 +15,38 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from netledger.domain.commands import (
-    Command,
-    CreateEndpoint,
-    CreateNetwork,
-    CreateSandbox,
-    DeleteEndpoint,
-    DeleteSandbox,
-    JoinEndpoint,
-    LeaveEndpoint,
-    PoolRequest,
-)
-from netledger.domain.decision import Context
+from mix import NETWORKS, Traffic
+
 from netledger.domain.events import (
     AddressAllocated,
-    ClockStepped,
     EndpointCreated,
     Event,
-    HostRegistered,
-    Origin,
     PortBound,
 )
-from netledger.domain.facts import EVERYTHING
-from netledger.domain.rules import decide
 from netledger.domain.values import (
-    EndpointId,
-    HostId,
-    NetworkId,
-    PortRequest,
     Position,
-    SandboxId,
-    Subnet,
     format_address,
     format_mac,
-    parse_subnet,
 )
 from netledger.ledger.ledger import Ledger
-from netledger.projections.views import Views
 from netledger.replay.moments import NANOSECONDS, find_moment
 from netledger.replay.who import Answer, Window, who_had_address, who_had_mac, who_had_name, who_had_port
 
-HOST, INSTANCE = HostId("0123456789abcdef"), "0a1b2c3d"
 BATCH_EVENTS = 20_000
-NETWORKS, PRESENT = 20, 4_000
-BUSY_PERCENT, BUSY_PRESENT = 10, 3
-BEGIN = 1_775_000_000 * NANOSECONDS
-MONTH = 30 * 86_400 * NANOSECONDS
-STEPS = 12
-"""So often in that month the clock is set back by two minutes."""
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Of the processes that are measured: they find their bytecode, as those of an installed package do."""
 
 BUSIEST = "10.200.0.2"
 BUDGET_MS = 10.0
-
-
-class Traffic:
-    """Decides commands one after the other, at times that spread over a month."""
-
-    def __init__(self, events: int, seed: int) -> None:
-        self.views = Views()
-        self.random = random.Random(seed)
-        self.wanted = events
-        self.present: dict[bool, list[tuple[EndpointId, SandboxId]]] = {False: [], True: []}
-        self.made = 0
-        self.back = 0
-
-    def events(self) -> Iterator[list[Event]]:
-        """Yield the events of one command after the other."""
-        yield self._fold([HostRegistered(*self._origin(0), "bench", "boot")])
-        for number in range(NETWORKS):
-            yield self._do(self._network(number, parse_subnet(f"10.{number}.0.0/23")))
-        yield self._do(self._network(NETWORKS, parse_subnet("10.200.0.0/29")))
-        number = 0
-        while self.views.position < self.wanted:
-            is_busy = self.random.randrange(100) < BUSY_PERCENT
-            number += 1
-            for command in self._detach(is_busy) if self._is_full(is_busy) else self._attach(number, is_busy):
-                yield self._do(command)
-            if self.views.position > self.wanted * (self.back + 1) / (STEPS + 1):
-                self.back += 1
-                yield self._fold([ClockStepped(*self._origin(0), back=120 * NANOSECONDS)])
-
-    def _is_full(self, is_busy: bool) -> bool:  # noqa: FBT001  # which of two sets
-        most = BUSY_PRESENT if is_busy else PRESENT
-        return len(self.present[is_busy]) >= self.random.randint(most - most // 4, most)
-
-    def _attach(self, number: int, is_busy: bool) -> list[Command]:  # noqa: FBT001
-        endpoint, sandbox = EndpointId(self._id()), SandboxId(self._id())
-        network = f"net{NETWORKS if is_busy else number % NETWORKS}"
-        ports = () if number % 20 else (PortRequest(6, 80, 20_000 + number // 20 % 4_000),)
-        self.present[is_busy].append((endpoint, sandbox))
-        return [
-            CreateSandbox(sandbox, f"container{number}"),
-            CreateEndpoint(endpoint, _id_of(network), f"service{number % 5_000}.{number}", (), b"", ports),
-            JoinEndpoint(endpoint, sandbox),
-        ]
-
-    def _detach(self, is_busy: bool) -> list[Command]:  # noqa: FBT001
-        held = self.present[is_busy]
-        endpoint, sandbox = held.pop(self.random.randrange(len(held)))
-        return [LeaveEndpoint(endpoint), DeleteEndpoint(endpoint), DeleteSandbox(sandbox)]
-
-    def _network(self, number: int, block: Subnet) -> CreateNetwork:
-        return CreateNetwork(_id_of(f"net{number}"), f"net{number}", "bridge", (PoolRequest(4, block),))
-
-    def _do(self, command: Command) -> list[Event]:
-        self.made += 1
-        return self._fold(
-            decide(self.views, command, Context(self._origin(self.made), INSTANCE, EVERYTHING, {})).events
-        )
-
-    def _fold(self, events: Sequence[Event]) -> list[Event]:
-        for event in events:
-            self.views.fold(Position(self.views.position + 1), event)
-        return list(events)
-
-    def _origin(self, number: int) -> Origin:
-        at = BEGIN + MONTH * self.views.position // self.wanted - 120 * NANOSECONDS * self.back
-        return Origin(at, "runtime", f"{number:016x}/0#0123456789abcdef", "", HOST)
-
-    def _id(self) -> str:
-        return f"{self.random.getrandbits(256):064x}"
-
-
-def _id_of(network: str) -> NetworkId:
-    return NetworkId(network.encode().hex().ljust(64, "0"))
 
 
 def make(path: Path, events: int) -> None:

@@ -8,6 +8,7 @@ Knows nothing of: which block or address should be chosen (see `domain.ipam`).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -43,7 +44,8 @@ class Ipam:
         self.claims: dict[PoolId, Recorded[PoolClaimed]] = {}
         self.reservations: dict[PoolId, dict[bytes, Recorded[AddressReservationMade]]] = {}
         self.reserved_names: dict[tuple[PoolId, str], bytes] = {}
-        self.resting: dict[PoolId, dict[bytes, Recorded[AddressReleased]]] = {}
+        # Goes at the front and comes at the back: where a dict would walk past all that have gone.
+        self.resting: dict[PoolId, OrderedDict[bytes, Recorded[AddressReleased]]] = {}
         self.handlers: Handlers = {
             PoolAllocated: self._pool_allocated,
             PoolReleased: self._pool_released,
@@ -197,7 +199,7 @@ class Ipam:
         if event.pool in self.resting:
             self._rise(event.pool, event.at)
         if event.pool not in self.resting:
-            self._journal.put(self.resting, event.pool, {})
+            self._journal.put(self.resting, event.pool, OrderedDict())
         self._journal.put(self.resting[event.pool], event.address, Recorded(position, event))
 
     def _rise(self, pool: PoolId, now: int) -> None:

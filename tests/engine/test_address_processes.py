@@ -74,6 +74,11 @@ class Process:
         *lines, _ = self._answers.read_bytes().split(b"\n")
         return [json.loads(line) for line in lines]
 
+    def count(self) -> int:
+        """Count its answers so far, while it works."""
+        assert self.process.poll() is None, f"{self.name} ended by itself: {self.errors()}"
+        return len(self.told())
+
     def kill(self) -> None:
         """Let it end in the middle of whatever it does."""
         assert self.process.poll() is None, f"{self.name} ended by itself: {self.errors()}"
@@ -117,14 +122,14 @@ def test_processes_that_are_killed_lose_nothing(
     began = time.monotonic()
     while len(dead) < size.deaths:
         victim = living.pop(chance.randrange(len(living)))
-        _wait(lambda victim=victim: len(victim.told()) > 1, f"{victim.name} does nothing: {victim.errors()}")
+        _wait(lambda victim=victim: victim.count() > 1, f"{victim.name} does nothing: {victim.errors()}")
         time.sleep(chance.uniform(0, size.alive_seconds))
-        before = {process.name: len(process.told()) for process in living}
+        before = {process.name: process.count() for process in living}
         victim.kill()
         dead.append(victim)
         living.append(launch(f"{victim.name.partition('.')[0]}.{len(dead)}"))
         _wait(
-            lambda before=before: all(len(one.told()) > before.get(one.name, -1) for one in living),
+            lambda before=before: all(one.count() > before.get(one.name, -1) for one in living),
             f"not everybody goes on after {victim.name} was killed",
         )
     _wait(lambda: _allocations(dead + living) >= size.allocations, "too few addresses were taken")

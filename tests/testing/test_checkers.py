@@ -97,6 +97,7 @@ def ended(kind, *, like, **fields):
 
 
 OTHER = identifier("another")
+N_POOL = PoolId(f"{HOST}/LocalDefault/10.0.0.0/24")
 FORGERIES = [
     (checkers.Hosts, again(ev.SandboxCreated, host="elsewhere"), "is not registered"),
     (checkers.Hosts, again(ev.HostRegistered), "registered already"),
@@ -141,6 +142,16 @@ FORGERIES = [
         "its time is not over",
     ),
     (checkers.Reservations, ended(ev.PoolReleased, like=ev.PoolAllocated), "are kept for names"),
+    (
+        checkers.Reservations,
+        again(ev.EndpointCreated, name="kept"),
+        "did not get the address that is kept for its name",
+    ),
+    (
+        checkers.Reservations,
+        again(ev.EndpointCreated, addresses=(ev.EndpointAddress(N_POOL, b"\x0a\0\0\x09", 24),)),
+        "its address is kept for another name",
+    ),
     (checkers.Claims, last(ev.AddressAllocated, lease=OTHER), "it was not requested under that lease"),
     (checkers.Claims, ended(ev.PoolClaimed, like=ev.PoolAllocated, lease=OTHER), "nobody has requested it"),
     (checkers.Claims, ended(ev.PoolDisclaimed, like=ev.PoolAllocated), "has not claimed it"),
