@@ -80,11 +80,15 @@ class TakenBlock(Struct, frozen=True, gc=False):
 
 
 class PoolAnswer(Struct, frozen=True):
-    """The block that another IPAM driver than ours gave for a pool request, its name for it, and the gateway in it."""
+    """The block that another IPAM driver than ours gave for a pool request, its name for it, and the gateway in it.
+
+    `space`: the driver's name for the address space, where it is not the request's.
+    """
 
     subnet: Subnet
     driver_pool: str
     gateway: bytes = b""
+    space: str = ""
 
 
 class IpamAnswers(Struct, frozen=True):

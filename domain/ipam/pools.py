@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..commands import PoolRequest
 from ..decision import Context
@@ -128,7 +128,9 @@ def choose_blocks(
             raise Unavailable(asked, f"IPAM driver {ipam_driver!r} has not answered", "see whether it is running")
         answers = context.ipam.pools
     chosen: list[Block] = []
-    for request, answer in zip(requests, answers, strict=True):
+    for asked_for, answer in zip(requests, answers, strict=True):
+        space = answer.space if answer is not None else ""
+        request = structs.replace(asked_for, space=space) if space else asked_for
         scope = scope_of(request.space, context.origin.host)
         mine = [block.subnet for block in chosen if (block.scope, block.request.space) == (scope, request.space)]
         taken = list(view.pools_of(scope, request.space))

@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from ...domain.commands import Command, CreateEndpoint, CreateNetwork, PoolRequest, RequestAddress
+from ...domain.configuration_networks import with_configuration
 from ...domain.errors import Conflict, Invalid, Refusal
 from ...domain.events import DEFAULT_IPAM, GLOBAL_DEFAULT, LOCAL_DEFAULT, NetworkCreated, OptionValue
 from ...domain.facts import IpamAnswers, PoolAnswer
@@ -91,8 +92,10 @@ class RemoteDrivers:
         Raises `PluginFault`, `PluginRefused`, and what `find` raises; what had been given by then is given back.
         """
         match command:
-            case CreateNetwork(ipam_driver=name) if name not in OURS and command.pools:
-                return self._remembered(index, command, None, view)
+            case CreateNetwork():
+                settled = _settled(view, command, self._host)
+                if settled.ipam_driver not in OURS and settled.pools:
+                    return command, self._remembered(index, settled, None, view)[1]
             case CreateEndpoint():
                 network = view.network(command.network)
                 if network is None or network.event.ipam_driver in OURS or not network.event.pools:
@@ -263,8 +266,8 @@ class _Asking(Struct):
                 self.given.append(Debt(self.driver.name, pool.identifier, gateway))
             for _, address in sorted(request.auxiliary.items()):
                 self._address(pool, address, None)
-            answers.append(PoolAnswer(pool.block, pool.identifier, gateway))
-        return structs.replace(command, pools=tuple(requests)), IpamAnswers(pools=tuple(answers))
+            answers.append(PoolAnswer(pool.block, pool.identifier, gateway, request.space))
+        return command, IpamAnswers(pools=tuple(answers))
 
     def endpoint(self, command: CreateEndpoint, network: NetworkCreated) -> tuple[Command, IpamAnswers]:
         """Ask for an address of each family of an endpoint's network; what our log holds already is not asked for."""
@@ -417,6 +420,14 @@ def _return(driver: RemoteIpam, debt: Debt) -> None:
 def _space(request: PoolRequest, nature: Nature) -> str:
     """Name the address space as the plugin does: its own default ones for ours."""
     return {LOCAL_DEFAULT: nature.local_space, GLOBAL_DEFAULT: nature.global_space}.get(request.space, request.space)
+
+
+def _settled(view: Views, command: CreateNetwork, host: HostId) -> CreateNetwork:
+    """Put the settings of the configuration network that it names into a command; what is wrong, its rule will say."""
+    try:
+        return with_configuration(view, command, host, "")[0]
+    except Refusal:
+        return command
 
 
 def _text(value: OptionValue) -> str:

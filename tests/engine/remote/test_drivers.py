@@ -49,6 +49,21 @@ def create(controller: Controller, name: str = "n", **others: Any) -> Any:
     return controller.create_network(name, ipam_driver="lab", **others)
 
 
+def test_a_plugin_is_asked_what_the_configuration_network_says(plugin: PluginProcess, opened: Opened) -> None:
+    """Nothing is asked for the settings themselves, and a network made with them has the plugin's addresses."""
+    controller = opened()
+    create(controller, "settings", config_only=True)
+    assert not plugin.calls("RequestPool")
+    network = controller.create_network("n", config_from="settings")
+    endpoint = network.create_endpoint("web")
+    assert [call["Pool"] for call in plugin.calls("RequestPool")] == [SUBNET]
+    assert plugin.pools == {POOL: ["10.9.0.1", "10.9.0.2"]}
+    assert [str(pool.space) for pool in events(controller, PoolAllocated)] == ["testLocal"]
+    endpoint.delete()
+    network.delete()
+    assert plugin.pools == {}
+
+
 def test_a_plugin_gives_a_network_its_addresses_and_has_them_back(plugin: PluginProcess, opened: Opened) -> None:
     """What dockerd asks a plugin, in its order; each answer is in the log with who decided."""
     controller = opened()
