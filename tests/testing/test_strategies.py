@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def test_a_block_shrinks_to_the_simplest():
     assert format_address(smallest) == "10.5.0.8"
 
 
+@pytest.mark.timeout(300)  # shrinking takes a minute on a busy machine
 def test_a_history_shrinks_to_its_ground_and_one_command():
     """Looking for a join that asks for eth1, what is left is the ground and that join, with default values.
 
@@ -51,9 +53,10 @@ def test_a_history_shrinks_to_its_ground_and_one_command():
     def asks_for_eth1(batches):
         return any(isinstance(each, JoinEndpoint) and each.interface == "eth1" for each in batches[-1])
 
-    found = find(drawn.histories(), asks_for_eth1, settings=settings(max_examples=2000, deadline=None))
+    always_the_same = settings(max_examples=2000, deadline=None, derandomize=True, database=None)
+    found = find(drawn.histories(max_batches=2), asks_for_eth1, settings=always_the_same)
     assert len(found[0]) == len(GROUND)
-    assert sum(map(len, found[1:])) <= 4
+    assert sum(map(len, found[1:])) <= 2
     networks = [each for each in found[0] if isinstance(each, CreateNetwork)]
     assert [(each.name, dict(each.options), each.internal) for each in networks] == [
         ("n0", {}, False),
