@@ -95,7 +95,6 @@ ENDPOINT_OPTIONS: tuple[Mapping[str, OptionValue], ...] = (
 )
 LEASES = ("lease1", "lease2", "lease3")
 IPAM_OPTIONS: tuple[dict[str, OptionValue], ...] = (
-    {SERIAL: "true"},
     {SERIAL: False},
     {MAC_POLICY: MacPolicy.IPV4},
     {MAC_POLICY: MacPolicy.IPV4, SERIAL: True},
@@ -300,7 +299,7 @@ class Author:
         name = pick((*(SETTINGS,) * 6, *self.universe.networks))
         predefined = (PoolRequest(4),)
         pools = pick((predefined, (PoolRequest(4), PoolRequest(6)), self._pools(0)))
-        settings: tuple[Mapping[str, OptionValue], ...] = ({}, {MTU: "1400"}, {ICC: False}, {"parent": "eth0"})
+        settings: tuple[Mapping[str, OptionValue], ...] = ({}, {MTU: 1400}, {ICC: False}, {"parent": "eth0"})
         options = pick(settings)
         return CreateConfigurationNetwork(self._identity(name), name, pools, options, pick(({}, {"team": "blue"})))
 

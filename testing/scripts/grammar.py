@@ -30,7 +30,9 @@ LINES_LIMIT = 100_000
 
 USAGE = """\
 network create NAME [--driver DRIVER] [--subnet CIDR]... [--gateway ADDRESS]... [--no-ipv4] [--ipv6] [--internal] \
-[--config-only] [--config-from NAME] [--allocation POLICY]... [--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
+[--config-only] [--config-from NAME] [--ip-range CIDR]... [--aux-address NAME=ADDRESS]... [--address-space SPACE] \
+[--allocation POLICY]... [--rest SECONDS]... [--grace SECONDS]... [--ipam-driver DRIVER] [--ipam-opt KEY=VALUE]... \
+[--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
 network rm NETWORK... [--force|-f]
 endpoint create NETWORK NAME [--ip ADDRESS]... [--mac MAC] [--publish|-p PORT]... [--alias ALIAS]... \
 [--opt|-o KEY=VALUE]... [--sysctl SETTING]... [--link-local ADDRESS]... [--label KEY=VALUE]... [--id ID]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from ...domain.commands import (
     AddAlias,
@@ -34,7 +35,7 @@ from ...domain.commands import (
 )
 from ...domain.endpoint_options import SYSCTLS
 from ...domain.errors import Invalid
-from ...domain.events import OptionValue
+from ...domain.events import DEFAULT_IPAM, LOCAL_DEFAULT, OptionValue
 from ...domain.facts import NamespaceIdentity
 from ...domain.values import (
     AllocationPolicy,
@@ -46,6 +47,7 @@ from ...domain.values import (
     parse_mac,
     parse_ports,
 )
+from ...engine.addresses import read_policy
 from ...engine.model import parse_route
 from ...engine.pool_requests import Wanted, check_holds_settings_only, pool_requests
 from ...projections.views import Views
@@ -136,8 +138,8 @@ def _pairs(line: Line, option: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _options(line: Line) -> dict[str, OptionValue]:
-    return {key: _option_value(text) for key, text in _pairs(line, "--opt").items()}
+def _options(line: Line, option: str = "--opt") -> dict[str, OptionValue]:
+    return {key: _option_value(text) for key, text in _pairs(line, option).items()}
 
 
 def _option_value(text: str) -> OptionValue:
@@ -153,35 +155,52 @@ def _number(line: Line, option: str) -> int:
     return int(text)
 
 
+def _of_each(line: Line, option: str, default: str, count: int) -> Sequence[str]:
+    """Give an option's values for so many blocks: one for all, or one for each."""
+    values = line.all(option) or (default,)
+    if len(values) not in (1, count):
+        raise Invalid(f"{len(values)} times {option}", f"there are {count} blocks", "give one for all, or one for each")
+    return tuple(values) * count if len(values) == 1 else values
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise Invalid(f"{text!r}", "not a number of seconds")
+    return int(text)
+
+
 def _create_network(line: Line, views: Views) -> Iterator[Command]:
     (name,) = line.places
-    policies = line.all("--allocation") or (AllocationPolicy.NEXT,)
-    asked = [
-        pool_requests(
-            Wanted(
-                line.all("--subnet"),
-                line.all("--gateway"),
-                ipv4=not line.has("--no-ipv4"),
-                ipv6=line.has("--ipv6"),
-                allocation=policy,
-            )
-        )
-        for policy in policies
-    ]
-    if len(asked) not in (1, len(asked[0])):
-        raise Invalid(
-            f"{len(asked)} allocations", f"there are {len(asked[0])} blocks", "give one for all, or one for each"
-        )
-    pools = asked[0] if len(asked) == 1 else tuple(requests[index] for index, requests in enumerate(asked))
+    ipam_driver, ipam_options = line.one("--ipam-driver", DEFAULT_IPAM), _options(line, "--ipam-opt")
+    wanted = Wanted(
+        line.all("--subnet"),
+        line.all("--gateway"),
+        line.all("--ip-range"),
+        _pairs(line, "--aux-address"),
+        ipv4=not line.has("--no-ipv4"),
+        ipv6=line.has("--ipv6"),
+        address_space=line.one("--address-space", LOCAL_DEFAULT),
+        ipam_driver=ipam_driver,
+    )
+    pools = pool_requests(wanted)
+    policies = map(read_policy, _of_each(line, "--allocation", AllocationPolicy.NEXT, len(pools)))
+    rests = map(_seconds, _of_each(line, "--rest", "0", len(pools)))
+    graces = map(_seconds, _of_each(line, "--grace", "0", len(pools)))
+    pools = tuple(
+        structs.replace(pool, policy=policy, rest_seconds=rest, grace_seconds=grace)
+        for pool, policy, rest, grace in zip(pools, policies, rests, graces, strict=True)
+    )
     options = _options(line)
     driver, internal, labels = line.one("--driver", "bridge"), line.has("--internal"), _pairs(line, "--label")
     identity = _new(line, name, views.networks.networks.keys() | views.networks.configuration_networks.keys())
     config_from = line.one("--config-from")
     if line.has("--config-only"):
         check_holds_settings_only(name, driver, config_from, internal=internal)
-        yield CreateConfigurationNetwork(identity, name, pools, options, labels)
+        yield CreateConfigurationNetwork(identity, name, pools, options, labels, ipam_driver, ipam_options)
     else:
-        yield CreateNetwork(identity, name, driver, pools, internal, options, labels, config_from=config_from)
+        yield CreateNetwork(
+            identity, name, driver, pools, internal, options, labels, ipam_driver, ipam_options, config_from
+        )
 
 
 def _create_endpoint(line: Line, views: Views) -> Iterator[Command]:

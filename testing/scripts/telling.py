@@ -18,8 +18,11 @@ from ...domain.errors import DataplaneFault, Refusal
 from ...domain.events import (
     AddressAllocated,
     AddressReleased,
+    AddressReservationEnded,
+    AddressReservationMade,
     AliasAdded,
     AliasRemoved,
+    ConfigurationChanged,
     ConfigurationNetworkCreated,
     ConfigurationNetworkDeleted,
     DataplaneFaulted,
@@ -40,6 +43,8 @@ from ...domain.events import (
     OptionValue,
     Origin,
     PoolAllocated,
+    PoolClaimed,
+    PoolDisclaimed,
     PoolReleased,
     PortBound,
     PortClosed,
@@ -47,6 +52,8 @@ from ...domain.events import (
     PortReleased,
     PortsProgrammed,
     PortsRevoked,
+    ReturnEnded,
+    ReturnOwed,
     SandboxCreated,
     SandboxDeleted,
     SandboxKeySet,
@@ -261,6 +268,16 @@ def _fault(_: Names, event: DataplaneFaulted) -> str:
     return f"{event.verb} {event.key}: {event.message}{number}"
 
 
+def _configured(_: Names, event: ConfigurationChanged) -> str:
+    pools = ", ".join(map(str, event.default_pools)) or "libnetwork's pools"
+    return f"{pools}, leases kept for {event.retention_seconds} s"
+
+
+def _returned(event: ReturnOwed | ReturnEnded) -> str:
+    address = f"{format_address(event.address)} of " if event.address else ""
+    return f"{address}{event.driver_pool} to {event.ipam_driver}"
+
+
 def _every_field(_: Names, event: Event) -> str:
     """Write an event of a kind that has no sentence of its own."""
     fields = msgspec.structs.asdict(event)
@@ -273,6 +290,13 @@ _SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
     PoolReleased: lambda names, event: f"{event.subnet} of {names.of(event.network)}",
     AddressAllocated: _address,
     AddressReleased: lambda names, event: f"{format_address(event.address)} of {names.of(event.owner[1])}",
+    AddressReservationMade: lambda _, event: f"{format_address(event.address)} for {event.name}",
+    AddressReservationEnded: lambda _, event: f"{format_address(event.address)} for {event.name}: {event.why}",
+    PoolClaimed: lambda names, event: f"{event.pool} by {names.of(event.network)}, asked for as {event.lease}",
+    PoolDisclaimed: lambda names, event: f"{event.pool} by {names.of(event.network)}, asked for as {event.lease}",
+    ConfigurationChanged: _configured,
+    ReturnOwed: lambda _, event: f"{_returned(event)}: {event.message}",
+    ReturnEnded: lambda _, event: _returned(event) + (f": {event.refused}" if event.refused else ""),
     NetworkCreated: _network,
     NetworkDeleted: lambda names, event: names.of(event.network) + _forced(event),
     ConfigurationNetworkCreated: _configuration,

@@ -30,7 +30,7 @@ from ...domain.commands import (
 )
 from ...domain.endpoint_options import SYSCTLS
 from ...domain.errors import NetledgerError
-from ...domain.events import OptionValue, StaticRoute
+from ...domain.events import DEFAULT_IPAM, LOCAL_DEFAULT, OptionValue, StaticRoute
 from ...domain.facts import NamespaceIdentity
 from ...domain.values import (
     AllocationPolicy,
@@ -185,9 +185,9 @@ def _labels(labels: Mapping[str, str]) -> list[str]:
     return _repeated("--label", (f"{key}={value}" for key, value in labels.items()))
 
 
-def _options(options: Mapping[str, OptionValue]) -> list[str]:
+def _options(options: Mapping[str, OptionValue], option: str = "--opt") -> list[str]:
     values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
-    return _repeated("--opt", (f"{key}={value}" for key, value in values.items()))
+    return _repeated(option, (f"{key}={value}" for key, value in values.items()))
 
 
 def _route(route: StaticRoute) -> str:
@@ -203,12 +203,20 @@ def _write_network(writer: Writer, command: CreateNetwork | CreateConfigurationN
         words += ["--driver", command.driver] if command.driver != "bridge" else []
         words += ["--internal"] if command.internal else []
         words += ["--config-from", command.config_from] if command.config_from else []
-    words += _repeated("--subnet", (str(pool.subnet) for pool in pools if pool.subnet is not None))
+    words += _repeated("--subnet", (_subnet(pool) for pool in pools if pool.subnet is not None or pool.size))
     words += _repeated("--gateway", (format_address(pool.gateway) for pool in pools if pool.gateway is not None))
     families = {pool.family for pool in pools}
     words += [] if 4 in families else ["--no-ipv4"]
     words += ["--ipv6"] if any(pool.family == 6 and pool.subnet is None for pool in pools) else []
-    words += _policies(pools)
+    words += _repeated("--ip-range", (str(pool.sub_pool) for pool in pools if pool.sub_pool is not None))
+    auxiliary = [item for pool in pools for item in pool.auxiliary.items()]
+    words += _repeated("--aux-address", (f"{name}={format_address(address)}" for name, address in auxiliary))
+    words += ["--address-space", pools[0].space] if pools and pools[0].space != LOCAL_DEFAULT else []
+    words += _of_each("--allocation", [pool.policy for pool in pools], AllocationPolicy.NEXT)
+    words += _of_each("--rest", [str(pool.rest_seconds) for pool in pools], "0")
+    words += _of_each("--grace", [str(pool.grace_seconds) for pool in pools], "0")
+    words += ["--ipam-driver", command.ipam_driver] if command.ipam_driver != DEFAULT_IPAM else []
+    words += _options(command.ipam_options, "--ipam-opt")
     words += _options(command.options)
     words += [
         *_labels(command.labels),
@@ -221,11 +229,16 @@ def _networks(views: Views) -> Container[str]:
     return views.networks.networks.keys() | views.networks.configuration_networks.keys()
 
 
-def _policies(pools: Sequence[PoolRequest]) -> list[str]:
-    policies = [pool.policy for pool in pools]
-    if len(set(policies)) == 1:
-        policies = policies[:1] if policies[0] is not AllocationPolicy.NEXT else []
-    return _repeated("--allocation", policies)
+def _subnet(pool: PoolRequest) -> str:
+    unspecified = "0.0.0.0" if pool.family == 4 else "::"  # noqa: S104 nothing is bound: a block of a size is asked for
+    return str(pool.subnet) if pool.subnet is not None else f"{unspecified}/{pool.size}"
+
+
+def _of_each(option: str, values: Sequence[str], default: str) -> list[str]:
+    """Write an option of each pool: once where all have the same, not at all where that is the default."""
+    if len(set(values)) <= 1:
+        values = [value for value in values[:1] if value != default]
+    return _repeated(option, values)
 
 
 def _write_endpoint(writer: Writer, command: CreateEndpoint, views: Views | None) -> str:

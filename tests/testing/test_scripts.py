@@ -210,7 +210,7 @@ def test_values_that_are_none_are_refused_and_the_next_line_is_carried_out(outco
         ["invalid", "subnet '10.1'"],
         ["invalid", "allocation 'random'"],
         ["invalid", "--opt 'colour'"],
-        ["invalid", "2 allocations"],
+        ["invalid", "2 times --allocation"],
         ["invalid", "sandbox kind 'borrowed'"],
         ["invalid", "namespace identity 'x'"],
         ["invalid", "command"],
@@ -423,6 +423,8 @@ def test_a_command_is_seldom_written_as_json(seed):
     writer = scripts.Writer(author.universe.words)
     for kind in (*GROUND, *KINDS):
         command = author.command(kind)
+        if kind == "addresses":
+            continue  # address management without a network has no words
         line = writer.line(command, desk.views)
         assert not line.startswith("command "), line
         assert not re.search(r"[0-9a-f]{64}", line), line
