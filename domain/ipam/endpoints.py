@@ -7,6 +7,7 @@ Knows nothing of: sandboxes, ports, interfaces.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 
 from msgspec import Struct, structs
 
@@ -120,10 +121,11 @@ def free_mac(view: View, endpoint: EndpointId, network: NetworkCreated, addresse
         holder = view.mac_holder(network.network, mac)
         return holder is None or holder in addresses.superseded
 
-    candidates = [mac_for(endpoint, attempt) for attempt in range(MAC_ATTEMPTS)]
+    # The first is hardly ever taken: the others are made when they are looked at.
+    candidates = (mac_for(endpoint, attempt) for attempt in range(MAC_ATTEMPTS))
     if network.ipam_options.get(MAC) == MacPolicy.IPV4:
         mine = [mac_from_ipv4(each.address) for each in addresses.taken if each.subnet.family == 4]
-        candidates = mine + candidates
+        return next(filter(is_free, chain(mine, candidates)), None)
     return next(filter(is_free, candidates), None)
 
 
