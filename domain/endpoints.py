@@ -15,6 +15,7 @@ from .drivers import driver_of, traits_of
 from .endpoint_options import check_endpoint_options
 from .errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from .events import (
+    AddressReservationEnded,
     AddressReservationMade,
     AliasAdded,
     AliasRemoved,
@@ -125,7 +126,8 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
     events += forget(view, command.endpoint, context.origin, forced=joined is not None, keep=True)
     guards = [Guard((f"endpoint:{command.endpoint}",))]
     if any(isinstance(event, AddressReservationMade) for event in events):
-        guards.append(Guard((f"network:{endpoint.event.network}",), (AddressReservationMade,)))
+        kinds = (AddressReservationMade, AddressReservationEnded)
+        guards.append(Guard((f"network:{endpoint.event.network}",), kinds))
     if joined is not None:
         guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
     return Decision(tuple(events), (*guards, *change.guards))

@@ -60,6 +60,7 @@ class Choices(Checker):
         if event.purpose in {"endpoint", "unclaimed"} and not event.lease and event.decided_by != "driver":
             require(event.rest_cut == max(rest, 0), f"its rest was cut by {max(rest, 0)} ns")
         self._held[event.pool].add(event.address)
+        self._released.pop((event.pool, event.address), None)
 
     def address_released(self, event: ev.AddressReleased) -> None:
         require(event.address in self._held.get(event.pool, ()), "it is held by nobody")
@@ -74,8 +75,12 @@ class Choices(Checker):
     def _free(self, pool: ev.PoolAllocated, now: int) -> int:
         numbers = _range(pool)
         kept = {address for address, until in self._kept[pool.pool].items() if not until or until > now}
-        resting = {address for (other, address) in self._released if other == pool.pool}
-        resting = {address for address in resting if self._rest(pool.pool, address, now) > 0}
+        resting: set[bytes] = set()
+        for other, address in self._released:
+            # In the order of the log, from which the clocks of several writers may differ by moments: none rises before
+            # one that was released before it.
+            if other == pool.pool and (resting or self._rest(other, address, now) > 0):
+                resting.add(address)
         taken = self._held[pool.pool] | kept | resting
         return numbers.stop - numbers.start - sum(_number(address) in numbers for address in taken)
 

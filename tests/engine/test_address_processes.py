@@ -200,12 +200,15 @@ def _check(
 
 
 def _compare_with_answers(log: list[dict[str, Any]], answers: Mapping[str, Iterable[Told]], killed: set[str]) -> int:
-    """Whatever was answered is in the log; the rest of a writer's log is one batch, of one that was killed in it."""
+    """Whatever was answered is in the log; the rest of a writer's log is one batch, of one that was killed in it.
+
+    What was ended to make way for a command (reservations whose time was over) is no part of its answer.
+    """
     recorded: dict[str, dict[int, tuple[str, str, str]]] = defaultdict(dict)
     requests: dict[int, str] = {}
     for event in log:
         fields = event["fields"]
-        if event["type"] in KINDS and fields["actor"] in answers:
+        if event["type"] in KINDS and fields["actor"] in answers and "/way" not in fields["request"]:
             position = event["position"]
             recorded[fields["actor"]][position] = (event["type"], fields["pool"], format_address(fields["address"]))
             requests[position] = fields["request"].partition("/")[0]
