@@ -39,7 +39,10 @@ from .rooms import Lost, Room, open_room
 GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO})
 """What the kernel says about a thing that is not there."""
 
-PERMISSION = "not permitted: this needs CAP_NET_ADMIN and CAP_SYS_ADMIN; run as root, or under `unshare -Urnm`"
+PERMISSION = (
+    "not permitted: this needs CAP_NET_ADMIN and CAP_SYS_ADMIN; "
+    "run as root, or under `unshare -Urnm` with --state and a directory of your own"
+)
 
 
 class Run:

@@ -22,6 +22,9 @@ OK, NOTE, MISSING = "ok", "note", "missing"
 STYLES = {OK: "green", NOTE: "yellow", MISSING: "bold red"}
 
 NAMESPACE_FEATURE = "namespace"
+DEFAULT_DRIVER = "bridge"
+"""What its networks need is needed; what only other drivers need, like the module of ipvlan, is a note."""
+
 NO_INSTANCE = "00000000"
 OPEN_FILES_ENOUGH = 4096
 """A rebuild holds a few descriptors for each sandbox of its batch."""
@@ -64,9 +67,8 @@ def _machine(_: Log, host: Host) -> Iterator[Finding]:
     lacking = machine.missing_privileges()
     if lacking:
         found = f"{machine.user()} without {' and '.join(lacking)}"
-        yield Finding(
-            "machine", "user", NOTE, found, "run as root, or under `unshare -Urnm` in a namespace of your own"
-        )
+        remedy = "run as root, or under `unshare -Urnm` in a namespace of your own, with --state and a directory"
+        yield Finding("machine", "user", NOTE, found, remedy)
     else:
         yield Finding("machine", "user", OK, f"{machine.user()} with {' and '.join(machine.CAPABILITY_BITS)}")
     version = machine.nft_version()
@@ -112,7 +114,7 @@ def _features(log: Log, host: Host) -> Iterator[Finding]:
     from ...domain.drivers import DRIVERS
     from ...domain.facts import FEATURES
 
-    needed = {NAMESPACE_FEATURE, *(need for driver in DRIVERS.values() for need in driver.needs)}
+    needed = {NAMESPACE_FEATURE, *DRIVERS[DEFAULT_DRIVER].needs}
     try:
         chosen = _chosen_firewall(log, host).backend
         dataplane = LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path, firewall=chosen)

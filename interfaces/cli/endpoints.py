@@ -32,7 +32,7 @@ def create(  # noqa: PLR0913  # a parameter for each option
     /,
     *,
     ip: Annotated[
-        tuple[str, ...], Parameter(help="An address that it gets, one of each family. Else a free one.")
+        tuple[str, ...], Parameter(help="An address that it gets, one of each family; repeatable. Else a free one.")
     ] = (),
     mac: Annotated[str, Parameter(help="Its MAC address. Else one is made.")] = "",
     publish: Annotated[

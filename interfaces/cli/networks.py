@@ -38,13 +38,16 @@ def create(  # noqa: PLR0913  # a parameter for each option
     driver: Annotated[str, Parameter(help="The network driver. Else bridge.")] = "bridge",
     subnet: Annotated[
         tuple[str, ...],
-        Parameter(help="A CIDR block, one of each address family, or 0.0.0.0/SIZE or ::/SIZE. Else a predefined one."),
+        Parameter(
+            help="A CIDR block, one of each address family, or 0.0.0.0/SIZE or ::/SIZE; repeatable. "
+            "Else a predefined one."
+        ),
     ] = (),
-    gateway: Annotated[tuple[str, ...], Parameter(help="The gateway in it. Else its first address.")] = (),
+    gateway: Annotated[tuple[str, ...], Parameter(help="The gateway in it; repeatable. Else its first address.")] = (),
     ipv4: Annotated[bool, Parameter(negative="--no-ipv4", help="Give it IPv4, or not. Else it has it.")] = True,
     ipv6: Annotated[bool, Parameter(help="Give it IPv6, too.")] = False,
     ip_range: Annotated[
-        tuple[str, ...], Parameter(help="A part of a subnet that addresses are chosen from. Else all of it.")
+        tuple[str, ...], Parameter(help="A part of a subnet to choose addresses from; repeatable. Else all of it.")
     ] = (),
     aux_address: Annotated[
         tuple[str, ...], Parameter(help="An address that nobody is to get, NAME=ADDRESS; repeatable.")

@@ -7,6 +7,7 @@ only if every check held. Knows nothing of: how anything is done; it uses the pu
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -14,11 +15,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
 
+from ...domain.drivers import DRIVERS
 from ...engine.controller import Controller
 from ...replay import drift
 from .tour_packets import ask, servers
@@ -36,6 +39,9 @@ TAMPERED = 31
 
 DRIFT_FOUND = 40
 """The exit status of `netledger drift` when there is any."""
+
+OWN_NEEDS = ("namespace", "ipv6", "published ports")
+"""What the tour uses of a kernel, beside what its networks' driver needs; what else is missing is no matter."""
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
@@ -133,15 +139,22 @@ def _why_not_linux() -> str | None:
         if shutil.which(tool) is None:
             return f"there is no `{tool}` (Debian: apt install util-linux iproute2 nftables)"
     code = (
+        "import msgspec\n"
         "from netledger.dataplanes.linux import LinuxDataplane\n"
         "dataplane = LinuxDataplane('00000000')\n"
-        "print(*dataplane.capabilities().missing.values(), sep='; ')\n"
+        "print(msgspec.json.encode(dataplane.capabilities().missing).decode())\n"
         "dataplane.close()"
     )
     done = subprocess.run([*UNSHARE, "--", sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return f"no private namespaces: {done.stderr.strip().splitlines()[-1:] or done.returncode}"
-    return done.stdout.strip() or None
+    return why_not_shown(json.loads(done.stdout))
+
+
+def why_not_shown(missing: Mapping[str, str]) -> str | None:
+    """Say what the tour needs of a kernel that lacks these features, and why they are missing; None when it can do."""
+    needed = dict.fromkeys((*OWN_NEEDS, *DRIVERS["bridge"].needs))
+    return "; ".join(dict.fromkeys(missing[feature] for feature in needed if feature in missing)) or None
 
 
 def _build(tour: Tour) -> None:

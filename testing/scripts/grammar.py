@@ -69,7 +69,7 @@ kernel listen PORT
 netns add PATH [IDENTITY]
 netns rm PATH
 """
-"""Every command: its words, what follows them, and its options. The first thirteen are the command line's own."""
+"""Every command: its words, what follows them, and its options. The first twelve are the command line's own."""
 
 
 class ScriptError(Exception):

@@ -46,6 +46,9 @@ def test_what_is_needed_and_missing_is_status_9(cli, missing) -> None:
     answer = cli("doctor --dataplane linux --json")
     assert answer.status == 0
     assert findings(answer)["port isolation"]["state"] == "note"
+    missing["ipvlan"] = missing["macvlan"] = "the kernel answers EOPNOTSUPP; load the module"
+    answer = cli("doctor --dataplane linux --json")
+    assert (answer.status, findings(answer)["ipvlan"]["state"]) == (0, "note")
     missing["firewall"] = "libnftables.so.1 cannot be loaded; install libnftables (apt install libnftables1)"
     answer = cli("doctor --dataplane linux --json")
     assert (answer.status, answer.json["ok"]) == (9, False)
