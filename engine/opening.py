@@ -89,8 +89,8 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
             machine = _assemble(ledger, made, instance, _directories(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                warnings = meet_drivers(machine, author)
                 recovery = _make_good(machine, author, has_moved=chosen.is_moving)
+                warnings = meet_drivers(machine, author)  # later: a plugin may take long to answer, or never do
                 opened.recovery = with_warnings(recovery, warnings, machine.views.position)
                 if hold_ports and made is not None and not made.is_volatile:
                     _hold_ports(machine, made, author)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import Refusal
 from ..domain.events import DriftDetected, Event, Origin, ReturnEnded, ReturnOwed
-from .remote.asking import Debt
+from .remote.asking import Debt, is_held
 from .requests import Author
 from .results import Result
 from .surroundings import here
@@ -35,14 +35,19 @@ def settle(machine: Machine, results: Sequence[Result], author: Author) -> None:
 
 
 def return_owed(machine: Machine, author: Author) -> None:
-    """Give back what the log says is released; what is not taken is tried again later."""
+    """Give back what the log says is released; what is not taken is tried again later.
+
+    What somebody holds by now ends without asking the plugin, which would take it from its holder.
+    """
     owed = machine.views.driver_pools.owed
     debts = [Debt(driver, pool, address) for host, driver, pool, address in owed if host == machine.host]
     if not debts:
         return
     origin = machine.origin(author, here().now())
-    events: list[Event] = []
-    for debt, refused in machine.decider.remote.give_back(debts, machine.views):
+    held = [debt for debt in debts if is_held(machine.views, debt)]
+    events: list[Event] = [ReturnEnded(*origin, debt.driver, debt.pool, debt.address, "") for debt in held]
+    due = [debt for debt in debts if debt not in held]
+    for debt, refused in machine.decider.remote.give_back(due, machine.views):
         if not debt.why:
             events.append(ReturnEnded(*origin, debt.driver, debt.pool, debt.address, refused or ""))
         elif not _is_known(machine, debt):

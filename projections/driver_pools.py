@@ -35,6 +35,8 @@ class DriverPools:
         self.pools: dict[PoolId, Recorded[PoolAllocated]] = {}
         self.owed: dict[Owed, Recorded[Event]] = {}
         """With the event that says so: a release, or what was in the way of giving it back."""
+        self.held: dict[tuple[PoolId, bytes], Position] = {}
+        """Addresses of these pools that somebody has, and since when."""
         self.handlers: Handlers = {
             PoolAllocated: self._pool_allocated,
             PoolReleased: self._pool_released,
@@ -46,7 +48,7 @@ class DriverPools:
 
     def tables(self) -> dict[str, Mapping[Any, object]]:
         """Name everything that this view holds, for its digest."""
-        return with_those_that_hold({}, {"pools": self.pools, "owed": self.owed})
+        return with_those_that_hold({}, {"pools": self.pools, "owed": self.owed, "held": self.held})
 
     def of(self, driver: str) -> list[Recorded[PoolAllocated]]:
         """List the pools of a driver, the oldest first."""
@@ -68,18 +70,24 @@ class DriverPools:
             key = (event.host, pool.event.ipam_driver, pool.event.driver_pool, b"")
             self._journal.put(self.owed, key, Recorded(position, event))
 
-    def _allocated(self, _: Position, event: AddressAllocated) -> None:
+    def _allocated(self, position: Position, event: AddressAllocated) -> None:
         pool = self.pools.get(event.pool)
         if pool is not None:
+            self._journal.put(self.held, (event.pool, event.address), position)
             self._settled((event.host, pool.event.ipam_driver, pool.event.driver_pool, event.address))
 
     def _released(self, position: Position, event: AddressReleased) -> None:
         pool = self.pools.get(event.pool)
         if pool is not None:
+            if (event.pool, event.address) in self.held:
+                self._journal.drop(self.held, (event.pool, event.address))
             key = (event.host, pool.event.ipam_driver, pool.event.driver_pool, event.address)
             self._journal.put(self.owed, key, Recorded(position, event))
 
     def _owed(self, position: Position, event: ReturnOwed) -> None:
+        pool = self.find(event.ipam_driver, event.driver_pool)
+        if pool is not None and (not event.address or (pool, event.address) in self.held):
+            return  # another writer was given it before this was written
         key = (event.host, event.ipam_driver, event.driver_pool, event.address)
         self._journal.put(self.owed, key, Recorded(position, event))
 

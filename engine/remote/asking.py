@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from ...domain.commands import Command, CreateEndpoint, CreateNetwork, PoolRequest, RequestAddress
 from ...domain.configuration_networks import with_configuration
+from ...domain.drivers import DRIVERS, NetworkTraits, find_driver
+from ...domain.endpoint_options import check_endpoint_options
 from ...domain.errors import Conflict, Invalid, Refusal
 from ...domain.events import DEFAULT_IPAM, GLOBAL_DEFAULT, LOCAL_DEFAULT, NetworkCreated, OptionValue
 from ...domain.facts import IpamAnswers, PoolAnswer
@@ -94,7 +97,7 @@ class RemoteDrivers:
         match command:
             case CreateNetwork():
                 settled = _settled(view, command, self._host)
-                if settled.ipam_driver not in OURS and settled.pools:
+                if settled.ipam_driver not in OURS and settled.pools and _traits(settled).has_addresses:
                     return command, self._remembered(index, settled, None, view)[1]
             case CreateEndpoint():
                 network = view.network(command.network)
@@ -151,7 +154,7 @@ class RemoteDrivers:
         self._asked = {}
         owed: dict[str, list[Debt]] = {}
         for debt in reversed(unused):
-            if _is_held(view, debt):
+            if is_held(view, debt):
                 continue
             silent = owed.get(debt.driver)
             failed = structs.replace(debt, why=silent[0].why) if silent else self._try(debt)
@@ -250,6 +253,7 @@ class _Asking(Struct):
     def network(self, command: CreateNetwork) -> tuple[Command, IpamAnswers]:
         """Ask for a network's pools, gateways and auxiliary addresses."""
         asked = f"create network {command.name!r}"
+        needed = _traits(command).gateway_families
         nature = self.driver.nature()
         options = {label: _text(value) for label, value in command.ipam_options.items()}
         requests = [structs.replace(request, space=_space(request, nature)) for request in command.pools]
@@ -259,26 +263,26 @@ class _Asking(Struct):
         for request in requests:
             sub_pool = str(request.sub_pool) if request.sub_pool is not None else ""
             pool = self._pool(request, sub_pool, options, [answer.subnet for answer in answers])
-            gateway = pool.gateway
-            if request.gateway or not gateway:
-                gateway = self._address(pool, request.gateway or b"", {ADDRESS_TYPE: GATEWAY})
-            else:
-                self.given.append(Debt(self.driver.name, pool.identifier, gateway))
+            gateway = self._gateway(pool, request, is_needed=pool.block.family in needed)
             for _, address in sorted(request.auxiliary.items()):
                 self._address(pool, address, None)
             answers.append(PoolAnswer(pool.block, pool.identifier, gateway, request.space))
         return command, IpamAnswers(pools=tuple(answers))
 
     def endpoint(self, command: CreateEndpoint, network: NetworkCreated) -> tuple[Command, IpamAnswers]:
-        """Ask for an address of each family of an endpoint's network; what our log holds already is not asked for."""
+        """Ask for an address of each family that an endpoint has; what our log holds already is not asked for."""
+        disables_ipv6 = check_endpoint_options(command.options, f"create endpoint {command.name!r}")[0].disables_ipv6
+        families = network.families - ({6} if disables_ipv6 else frozenset())
+        given = {family_of(address): address for address in command.addresses}
+        if len(given) < len(command.addresses) or not families.issuperset(given):
+            return command, IpamAnswers(addresses=command.addresses)  # the rule says what is wrong with them
         options = {ENDPOINT_NAME: command.name}
         if self.driver.nature().requires_mac:
             mac = command.mac or self._mac(command)
             command = structs.replace(command, mac=mac)
             options[MAC] = format_mac(mac)
         addresses: list[bytes] = []
-        given = {family_of(address): address for address in command.addresses}
-        for family in sorted(network.families):
+        for family in sorted(families):
             pools = [pool for pool in network.pools if pool.subnet.family == family]
             kept = (self.view.reservation_for(pool.pool, command.name) for pool in pools)
             reserved = next((made.event.address for made in kept if made is not None), b"")
@@ -324,6 +328,21 @@ class _Asking(Struct):
         if any(block.overlaps(pool.block) for block in mine):
             raise PluginFault(wrong, f"a wrong answer: {pool.block} overlaps another of its pools", "mend the plugin")
         return pool
+
+    def _gateway(self, pool: Pool, request: PoolRequest, *, is_needed: bool) -> bytes:
+        """Have a gateway where one is asked for or needed; one that comes unneeded goes back at once."""
+        if request.gateway or (is_needed and not pool.gateway):
+            return self._address(pool, request.gateway or b"", {ADDRESS_TYPE: GATEWAY})
+        if not pool.gateway:
+            return b""
+        debt = Debt(self.driver.name, pool.identifier, pool.gateway)
+        self.given.append(debt)
+        if is_needed:
+            return pool.gateway
+        with suppress(PluginRefused):  # its books are its own
+            _return(self.driver, debt)
+        self.given.remove(debt)
+        return b""
 
     def _is_known(self, identifier: str) -> bool:
         """Whether a pool's id is that of a pool which we have of this plugin, by the log or by this command."""
@@ -404,7 +423,7 @@ def _is_overtaken(asked: _Asked, network: NetworkCreated | None, view: Views) ->
     )
 
 
-def _is_held(view: Views, debt: Debt) -> bool:
+def is_held(view: Views, debt: Debt) -> bool:
     """Whether the log holds what would go back to a plugin."""
     pool = view.driver_pools.find(debt.driver, debt.pool)
     return pool is not None and (not debt.address or view.holder(pool, debt.address) is not None)
@@ -428,6 +447,16 @@ def _settled(view: Views, command: CreateNetwork, host: HostId) -> CreateNetwork
         return with_configuration(view, command, host, "")[0]
     except Refusal:
         return command
+
+
+def _traits(command: CreateNetwork) -> NetworkTraits:
+    """Tell what a network will be like. Raises what its rule will say is wrong with its driver and options."""
+    asked = f"create network {command.name!r}"
+    driver = find_driver(command.driver)
+    if driver is None:
+        raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
+    options, _ = driver.settle(driver.options(command.options, asked), asked, internal=command.internal)
+    return driver.traits(options)
 
 
 def _text(value: OptionValue) -> str:

@@ -54,7 +54,7 @@ def find(name: str, directories: Sequence[Path] = PLUGIN_DIRECTORIES) -> Address
     for suffix in SUFFIXES:
         for directory in directories:
             for file in (directory / f"{name}{suffix}", directory / name / f"{name}{suffix}"):
-                if file.exists():
+                if _is_there(name, file):
                     return _read(name, file)
     places = ", ".join(map(str, directories))
     raise NotFound(f"find plugin {name!r}", f"no {name}.sock, .spec or .json in {places}", "start the plugin")
@@ -97,6 +97,15 @@ def _glob(directory: Path, pattern: str) -> list[Path]:
         return []  # one that may not be read has nothing for us
 
 
+def _is_there(name: str, file: Path) -> bool:
+    """Whether there is a file; a directory that may not be searched could hide one, and is not passed over."""
+    try:
+        return file.exists()
+    except OSError as error:
+        because = f"it cannot be looked for: {error.strerror}"
+        raise Invalid(f"find plugin {name!r} by {file}", because, "see the permissions of its directory") from None
+
+
 def _read(name: str, file: Path) -> Address:
     asked = f"find plugin {name!r} by {file}"
     try:
@@ -112,7 +121,7 @@ def _read(name: str, file: Path) -> Address:
         return parse_address(text.decode(errors="replace"), asked, str(file))
     try:
         specification = msgspec.json.decode(text, type=_Specification)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(asked, f"it is no plugin specification: {error}") from None
     if bytes(specification.TLSConfig) not in {b"null", b"{}"}:
         raise Unimplemented(asked, "it asks for TLS", "let the plugin listen on a unix socket")

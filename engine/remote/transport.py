@@ -102,7 +102,7 @@ class Transport:
             return None
         try:
             there = Path(self.address.path).stat()
-        except OSError:
+        except (OSError, ValueError):
             return None
         return there.st_ino, there.st_ctime_ns
 
@@ -128,7 +128,7 @@ class Transport:
             raise _fault(asked, "it did not answer in time", was_sent=was_sent) from None
         except http.client.IncompleteRead:
             raise _fault(asked, "its answer broke off", was_sent=was_sent) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a name that is no host's
             raise _fault(asked, f"no answer: {str(error) or type(error).__name__}", was_sent=was_sent) from None
         if len(text) > self.limits.answer_bytes:
             raise _fault(asked, f"its answer is longer than {self.limits.answer_bytes} bytes", was_sent=True)
@@ -214,7 +214,7 @@ def _understood(asked: str, status: int, text: bytes, answer: type[AnswerT]) -> 
     """Tell an answer from a refusal, and both from what is neither."""
     try:
         error = msgspec.json.decode(text, type=_Error) if text.strip() else _Error()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         error = _Error()
     words = error.Err or error.Error
     if words or status == NOT_FOUND:
@@ -225,5 +225,5 @@ def _understood(asked: str, status: int, text: bytes, answer: type[AnswerT]) -> 
         raise _fault(asked, f"it answered with HTTP status {status}: {said(text) or 'no reason'}", was_sent=True)
     try:
         return msgspec.json.decode(text if text.strip() else b"{}", type=answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise _fault(asked, f"its answer cannot be read ({problem}): {said(text)}", was_sent=True) from None

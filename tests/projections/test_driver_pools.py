@@ -53,6 +53,16 @@ def test_what_is_given_anew_is_not_owed():
     assert owed(desk) == [("lab/5", FIRST)], "neither the pool nor the gateway"
 
 
+def test_what_is_held_is_not_owed_whoever_says_so():
+    """Another writer's failed return may be recorded after the same address was given anew."""
+    desk = started()
+    for address in (FIRST, GATEWAY, b""):
+        desk.fold(ReturnOwed(*ORIGIN, "lab", "lab/5", address, "its answer was lost"))
+    assert owed(desk) == []
+    desk.do(DeleteEndpoint(identifier("r/e")))
+    assert owed(desk) == [("lab/5", FIRST)]
+
+
 def test_our_own_pools_are_owed_to_nobody():
     """Nor is anything of the null driver."""
     desk = Desk()

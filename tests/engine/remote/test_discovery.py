@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -95,3 +96,14 @@ def test_a_name_that_nobody_has_is_not_found(directories: tuple[Path, Path], tmp
     with pytest.raises(NotFound, match="start the plugin"):
         find("lab", [*directories, tmp_path / "none"])
     assert list(addresses([tmp_path / "none"])) == []
+
+
+def test_a_directory_that_may_not_be_searched_is_named(directories: tuple[Path, Path]) -> None:
+    """As a refusal: it might hide the plugin that is asked for."""
+    (directories[0] / "lab.spec").write_text("tcp://127.0.0.1:1")
+    forbidden = mock.patch.object(Path, "exists", side_effect=PermissionError(13, "Permission denied"))
+    with forbidden, pytest.raises(Invalid, match=r"it cannot be looked for: Permission denied"):
+        find("lab", directories)
+    with forbidden:
+        ((name, why),) = addresses(directories)
+    assert (name, "Permission denied" in str(why)) == ("lab", True)

@@ -27,7 +27,8 @@ from netledger.domain.events import (
 )
 from netledger.domain.objects import Bridge
 from netledger.domain.values import EndpointId, NetworkId, parse_address
-from netledger.engine.remote import PluginFault, PluginRefused
+from netledger.engine import opening
+from netledger.engine.remote import PluginFault, PluginRefused, asking
 from netledger.ledger.ledger import Ledger
 from netledger.projections.views import Views
 from netledger.testing.checkers import check_log
@@ -116,6 +117,44 @@ def test_a_plugin_gives_a_network_its_addresses_and_has_them_back(plugin: Plugin
     assert not controller.views.driver_pools.owed
     check_log(list(controller.history()))
     assert all(event.refused == "" for event in events(controller, ReturnEnded))
+
+
+@pytest.mark.parametrize("gives_gateway", [False, True])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"driver": "macvlan", "options": {"parent": "eth0"}},
+        {"options": {"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}, "internal": True},
+    ],
+)
+def test_a_gateway_that_nobody_needs_is_not_kept(
+    start_plugin: Callable[..., PluginProcess], opened: Opened, others: dict[str, Any], gives_gateway: bool
+) -> None:
+    """It is not asked for; one that comes with the pool goes back at once. One that is asked for is had."""
+    plugin = start_plugin(*["--gateway"] * gives_gateway)
+    controller = opened()
+    network = create(controller, **others)
+    assert plugin.pools == {POOL: []}
+    assert events(controller, AddressAllocated) == []
+    network.delete()
+    create(controller, gateways=["10.9.0.9"], **others)
+    assert "10.9.0.9" in plugin.pools[POOL]
+
+
+def test_a_network_without_addresses_asks_for_none(plugin: PluginProcess, opened: Opened) -> None:
+    """A pool that nobody uses would never go back."""
+    create(opened(), driver="null", subnets=[])
+    assert plugin.calls() == []
+
+
+def test_an_endpoint_without_ipv6_asks_for_none(plugin: PluginProcess, opened: Opened) -> None:
+    """And an IPv6 address of its own is refused, as with our own addresses."""
+    network = create(opened(), subnets=[SUBNET, "fd00:9::/64"])
+    options = {"com.docker.network.endpoint.sysctls": "net.ipv6.conf.IFNAME.disable_ipv6=1"}
+    network.create_endpoint("web", options=options)
+    assert plugin.pools == {POOL: ["10.9.0.1", "10.9.0.2"], "testLocal/fd00:9::/64": ["fd00:9::1"]}
+    with pytest.raises(Invalid, match="has no IPv6"):
+        network.create_endpoint("db", options=options, addresses=["fd00:9::7"])
 
 
 def test_calls_without_arguments_have_an_empty_body(plugin: PluginProcess, opened: Opened) -> None:
@@ -337,6 +376,44 @@ def test_an_owed_address_that_is_given_anew_is_not_given_back(plugin: PluginProc
     assert plugin.pools[POOL] == ["10.9.0.1", "10.9.0.2"]
 
 
+def test_what_another_writer_is_given_is_not_given_back(plugin: PluginProcess, opened: Opened, state: Path) -> None:
+    """The plugin took an address back, but its answer was lost: another writer has it before that is recorded."""
+    one, other = opened(state), opened(state)
+    network = create(one)
+    one.create_network("o").create_endpoint("o", ports=["8080:80"])
+    plugin.misbehave("ReleaseAddress", "status", [500, "{}"], after=True)
+    give_back = asking._return
+    calls = []
+
+    def late(*arguments: Any) -> None:
+        try:
+            give_back(*arguments)
+        finally:
+            if not calls:
+                calls.append(1)
+                network.create_endpoint("mine")
+
+    with mock.patch.object(asking, "_return", late), pytest.raises(Conflict):
+        other.network("n").create_endpoint("theirs", ports=["8080:80"])
+    assert len(events(one, ReturnOwed)) == 1
+    one.create_sandbox("x")
+    assert plugin.pools[POOL] == ["10.9.0.1", "10.9.0.2"]
+    assert one.views.driver_pools.owed == {}
+
+
+def test_a_debt_of_what_is_held_ends_without_a_call(plugin: PluginProcess, opened: Opened) -> None:
+    """However it came to be owed."""
+    controller = opened()
+    create(controller).create_endpoint("a")
+    address = parse_address("10.9.0.2")
+    views = controller.views
+    released = next(record for record in controller.history() if isinstance(record.event, AddressAllocated))
+    views.driver_pools.owed[released.event.host, "lab", POOL, address] = released
+    controller.create_sandbox("x")
+    assert [event.address for event in events(controller, ReturnEnded)] == [address]
+    assert plugin.calls("ReleaseAddress") == []
+
+
 def test_a_return_that_is_refused_ends_with_what_was_said(plugin: PluginProcess, opened: Opened) -> None:
     """The plugin keeps its own books: what it does not know, it need not have back."""
     network = create(controller := opened())
@@ -555,6 +632,26 @@ def test_a_plugin_that_is_gone_does_not_stop_a_start(plugin: PluginProcess, open
     last = opened(state)
     assert f"IPAM plugin lab is to get something of its pool {POOL} back" in str(last.recovery)
     assert len(events(last, ReturnOwed)) == 1, "the same is not told twice"
+
+
+def test_the_kernel_is_made_good_before_a_plugin_is_met(plugin: PluginProcess, opened: Opened, state: Path) -> None:
+    """A plugin may take long to answer."""
+    controller = opened(state)
+    create(controller)
+    controller.close()
+    before = len(plugin.calls())
+    counts = []
+    make_good = opening._make_good
+
+    def counted(*arguments: Any, **others: Any) -> Any:
+        made = make_good(*arguments, **others)
+        counts.append(len(plugin.calls()))
+        return made
+
+    with mock.patch.object(opening, "_make_good", counted):
+        opened(state)
+    assert counts == [before]
+    assert len(plugin.calls()) > before
 
 
 def test_a_crash_between_deletion_and_return_is_made_good(plugin: PluginProcess, opened: Opened, state: Path) -> None:

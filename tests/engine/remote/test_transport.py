@@ -148,3 +148,19 @@ def test_what_a_plugin_says_is_told_on_one_short_line() -> None:
     """Without control characters."""
     assert said(b"a\x1b[31m\n\tb\xff") == "a [31m b\ufffd"
     assert said("x" * 600) == "x" * 500 + "..."
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_is_nested_too_deeply_is_a_fault(plugin: PluginProcess, status: int) -> None:
+    """It is not read to its end, whether it is an answer or an error."""
+    plugin.misbehave("RequestPool", "status", [status, '{"Other": ' + "[" * 4500 + "]" * 4500 + "}"])
+    with pytest.raises(PluginFault, match=r"cannot be read|HTTP status 500"):
+        take(client(plugin))
+
+
+@pytest.mark.parametrize("address", [Address(host="a..b", port=80), Address(path="/run/x\0.sock")])
+def test_an_address_that_cannot_be_called_is_a_fault(address: Address) -> None:
+    """Not even its name can be written."""
+    with pytest.raises(PluginFault, match="no answer") as caught:
+        take(RemoteIpam(Transport("lab", address, HASTE)))
+    assert not caught.value.was_sent
