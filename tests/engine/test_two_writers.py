@@ -349,6 +349,17 @@ SCENARIOS = {
         [DeleteEndpoint(E)],
         [None],
     ),
+    "name's other reservation is ended": Scenario(
+        [
+            create_network("n1", STICKY),
+            create_endpoint("n1", "e"),
+            DeleteEndpoint(E),
+            create_endpoint("n1", "e", endpoint=F, addresses=["10.1.0.9"]),
+        ],
+        [EndReservation(N1, parse_address("10.1.0.2"))],
+        [DeleteEndpoint(F)],
+        [None],
+    ),
     "expired twice": Scenario(DEAD, [Expire(0)], [Expire(0)], [None]),
     "expired endpoint joins": Scenario(DEAD, [join("n1/e", "c")], [Expire(0)], [None]),
     "superseded endpoint joins": Scenario(
