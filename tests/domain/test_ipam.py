@@ -256,7 +256,8 @@ def test_an_address_that_goes_back_to_a_lease_is_not_reserved(desk):
     position = desk.position_of(AddressAllocated, lease=LEASE)
     assert str(desk.refusal(Conflict, ReserveAddress(identifier("n"), "db", parse_address("10.0.0.2")))) == (
         f"reserve address for endpoint 'db': address 10.0.0.2 goes back to unclaimed lease {LEASE[:12]} when the "
-        f"endpoint is deleted (position {position}); choose another, or delete the endpoint and release the address first"
+        f"endpoint is deleted (position {position}); "
+        "choose another, or delete the endpoint and release the address first"
     )
     desk.do(DeleteEndpoint(identifier("n/db")), ReleaseAddress(pool_of("10.0.0.0/29"), parse_address("10.0.0.2")))
     desk.do(ReserveAddress(identifier("n"), "db", parse_address("10.0.0.2")))
