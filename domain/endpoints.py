@@ -11,7 +11,7 @@ from collections.abc import Collection
 from .commands import AddAlias, CreateEndpoint, DeleteEndpoint, RemoveAlias
 from .configuration_networks import check_is_no_configuration
 from .decision import Context, Decision, Guard
-from .drivers import driver_of, traits_of
+from .drivers import traits_of
 from .endpoint_options import check_endpoint_options
 from .errors import Conflict, Exhausted, InUse, Invalid, NotFound
 from .events import (
@@ -31,6 +31,7 @@ from .ipam.endpoints import MAC_ATTEMPTS, Addresses, choose_addresses, free_mac,
 from .leaving import abandon, forget
 from .networks import create_network
 from .ports import bind_ports
+from .room import check_has_room
 from .values import (
     EndpointId,
     check_address,
@@ -39,6 +40,7 @@ from .values import (
     check_link_local,
     check_mac,
     check_name,
+    format_address,
     format_mac,
 )
 from .view import View, name_of
@@ -126,8 +128,12 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
     events += forget(view, command.endpoint, context.origin, forced=joined is not None, keep=True)
     guards = [Guard((f"endpoint:{command.endpoint}",))]
     if any(isinstance(event, AddressReservationMade) for event in events):
-        kinds = (AddressReservationMade, AddressReservationEnded)
-        guards.append(Guard((f"network:{endpoint.event.network}",), kinds))
+        guards.append(Guard((f"network:{endpoint.event.network}",), (AddressReservationMade,)))
+    guards += [
+        Guard((f"address:{event.pool}/{format_address(event.address)}",))
+        for event in events
+        if isinstance(event, AddressReservationEnded)
+    ]
     if joined is not None:
         guards.append(Guard((f"sandbox:{joined.event.sandbox}",)))
     return Decision(tuple(events), (*guards, *change.guards))
@@ -186,16 +192,7 @@ def _check_identity(
             "choose another name, or delete that one first",
             position=record.position,
         )
-    limit, why = driver_of(network.event.driver).endpoint_limit, "as many as a Linux bridge has ports"
-    if traits_of(network.event).takes_one:
-        limit, why = 1, "as many as an interface in mode passthru takes"
-    if len(view.endpoints_of(command.network)) - len(losers) >= limit:
-        raise Exhausted(
-            asked,
-            f"network {network.event.name} has {limit} endpoint{'s' if limit > 1 else ''}, {why}",
-            "create another network and put it there",
-            position=network.position,
-        )
+    check_has_room(view, network, asked, going=len(losers))
 
 
 def _no_mac(command: CreateEndpoint, network: NetworkCreated, asked: str) -> bytes:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from .commands import CreateNetwork
 from .decision import Context, Decision, Guard
 from .drivers import traits_of
+from .errors import Conflict
 from .events import (
     EndpointCreated,
     EndpointJoined,
@@ -23,18 +24,21 @@ from .events import (
     Event,
     NetworkCreated,
     NetworkDeleted,
+    Recorded,
     device_tag,
 )
 from .gateways import GATEWAY_NETWORK, Stay, stays
 from .interfaces import choose_interface, device_name
 from .ipam import Taken, choose_address
-from .ipam.endpoints import Addresses
+from .ipam.endpoints import OURS, Addresses
 from .leaving import forget
+from .room import check_has_room
 from .values import EndpointId, NetworkId, SandboxId, mac_for
 from .view import View
 
 PREFIX = "gateway_"
 ICC = "com.docker.network.bridge.enable_icc"
+ASKED = "lead a sandbox out"
 
 
 class Change(NamedTuple):
@@ -114,6 +118,8 @@ def _enter(
     if record is None:
         identity = NetworkId(_identity(view, sandbox, "network"))
         made = create_network(view, CreateNetwork(identity, GATEWAY_NETWORK, options={ICC: False}), context)
+    else:
+        _check_may_enter(view, record)
     network = record.event if record is not None else _network_in(made.events)
     addresses = _addresses(view, network, context, is_new=record is None)
     endpoint = _endpoint(view, sandbox, network, addresses, context)
@@ -124,9 +130,7 @@ def _enter(
         network=network.network,
         sandbox=sandbox,
         device=device_name(context.instance, endpoint.endpoint, view.position),
-        interface=choose_interface(
-            {stay.joined.interface: view.position for stay in there}, "", "eth", "lead a sandbox out"
-        ),
+        interface=choose_interface({stay.joined.interface: view.position for stay in there}, "", "eth", ASKED),
         priority=0,
     )
     guards = [
@@ -137,6 +141,19 @@ def _enter(
     ]
     stay = Stay(joined, endpoint, network)
     return Change((*made.events, *taken, endpoint, joined), tuple(guards), (stay,))
+
+
+def _check_may_enter(view: View, network: Recorded[NetworkCreated]) -> None:
+    """Refuse a network that users made which has no room left, or whose addresses are not ours to choose."""
+    driver = network.event.ipam_driver
+    if driver not in OURS:
+        raise Conflict(
+            ASKED,
+            f"IPAM driver {driver!r}, which is not asked here, gives the addresses of network {network.event.name}",
+            "delete that network, and one is made; or let the sandbox join one that leads out first",
+            position=network.position,
+        )
+    check_has_room(view, network, ASKED)
 
 
 def _leave(view: View, stay: Stay, context: Context) -> list[Event]:
@@ -163,8 +180,7 @@ def _addresses(view: View, network: NetworkCreated, context: Context, *, is_new:
         return Addresses(tuple(Taken(pool.pool, pool.subnet, first, "netledger") for pool, first in firsts), {})
     pools = [pool.pool for pool in network.pools]
     chosen = [
-        choose_address(view, pools, None, family, "lead a sandbox out", now=context.origin.at)
-        for family in sorted(network.families)
+        choose_address(view, pools, None, family, ASKED, now=context.origin.at) for family in sorted(network.families)
     ]
     return Addresses(tuple(chosen), {})
 

@@ -181,6 +181,14 @@ def reserve_address(view: View, command: ReserveAddress, context: Context) -> De
             "choose another, or let it be released first",
             position=holder.position,
         )
+    if holder is not None and holder.event.lease:
+        lease = name_of(view, (UNCLAIMED, holder.event.lease))
+        raise Conflict(
+            asked,
+            f"address {text} goes back to {lease} when the endpoint is deleted",
+            "choose another, or delete the endpoint and release the address first",
+            position=holder.position,
+        )
     there = view.reservation(pool.pool, command.address)
     if there is not None and there.event.name != command.name and not is_over(there.event, context.origin.at):
         raise Conflict(

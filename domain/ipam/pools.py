@@ -7,7 +7,7 @@ Knows nothing of: interfaces, clocks, how the held addresses are stored (see `or
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct, structs
 
@@ -107,13 +107,6 @@ def scope_of(space: str, host: HostId) -> str:
 def pool_id(scope: str, space: str, subnet: Subnet) -> PoolId:
     """Name a pool: libnetwork's `SPACE/SUBNET`, below the scope whose space it is."""
     return PoolId(f"{scope}/{space}/{subnet}")
-
-
-def chooses_a_block(requests: Iterable[PoolRequest], ipam_driver: str) -> bool:
-    """Whether a block would have to be chosen, for which the host is asked what it uses already."""
-    return ipam_driver == DEFAULT_IPAM and any(
-        request.subnet is None and request.space != GLOBAL_DEFAULT for request in requests
-    )
 
 
 def choose_blocks(

@@ -18,6 +18,7 @@ from netledger.domain.commands import (
     RequestPool,
     ReserveAddress,
 )
+from netledger.domain.decision import Decision
 from netledger.domain.drivers import BridgeDriver
 from netledger.domain.errors import Conflict, Exhausted, Forbidden, InUse, Invalid, NotFound, Unavailable
 from netledger.domain.events import (
@@ -33,6 +34,7 @@ from netledger.domain.events import (
 )
 from netledger.domain.facts import IpamAnswers, NamespaceIdentity, PoolAnswer, TakenBlock
 from netledger.domain.ipam.predefined import first_free_block
+from netledger.domain.rules import RULES
 from netledger.domain.values import (
     AllocationPolicy,
     PoolId,
@@ -245,6 +247,40 @@ def test_a_reserved_address_waits_for_its_name(desk):
     desk.refusal(NotFound, EndReservation(identifier("n"), parse_address("10.0.0.2")))
     assert allocated(desk.do(create_endpoint("n", "b", addresses=["10.0.0.2"]))) == ["10.0.0.2"]
     desk.do(DeleteNetwork(identifier("n"), force=True))
+
+
+def test_an_address_that_goes_back_to_a_lease_is_not_reserved(desk):
+    """An endpoint's address that somebody requested before is theirs again after it, and not its name's."""
+    desk.do(create_network("n", "10.0.0.0/29"), RequestAddress(pool_of("10.0.0.0/29"), LEASE))
+    desk.do(create_endpoint("n", "db", addresses=["10.0.0.2"]))
+    position = desk.position_of(AddressAllocated, lease=LEASE)
+    assert str(desk.refusal(Conflict, ReserveAddress(identifier("n"), "db", parse_address("10.0.0.2")))) == (
+        f"reserve address for endpoint 'db': address 10.0.0.2 goes back to unclaimed lease {LEASE[:12]} when the "
+        f"endpoint is deleted (position {position}); "
+        "choose another, or delete the endpoint and release the address first"
+    )
+    desk.do(DeleteEndpoint(identifier("n/db")), ReleaseAddress(pool_of("10.0.0.0/29"), parse_address("10.0.0.2")))
+    desk.do(ReserveAddress(identifier("n"), "db", parse_address("10.0.0.2")))
+    assert allocated(desk.do(create_endpoint("n", "db"))) == ["10.0.0.2"]
+
+
+def test_a_kept_address_that_a_lease_holds_is_passed_over(desk, monkeypatch):
+    """As logs of before have it: its name gets a free one until it is released."""
+    desk.do(create_network("n", "10.0.0.0/29"), RequestAddress(pool_of("10.0.0.0/29"), LEASE))
+    with monkeypatch.context() as before:
+        before.setitem(RULES, ReserveAddress, _reserve_whatever)
+        desk.do(ReserveAddress(identifier("n"), "db", parse_address("10.0.0.2")))
+    assert allocated(desk.do(create_endpoint("n", "db"))) == ["10.0.0.3"]
+    desk.do(DeleteEndpoint(identifier("n/db")), ReleaseAddress(pool_of("10.0.0.0/29"), parse_address("10.0.0.2")))
+    assert allocated(desk.do(create_endpoint("n", "db"))) == ["10.0.0.2"]
+
+
+def _reserve_whatever(_, command, context):
+    pool = pool_of("10.0.0.0/29")
+    made = AddressReservationMade(
+        *context.origin, pool=pool, address=command.address, network=command.network, name=command.name, until=0
+    )
+    return Decision((made,))
 
 
 def test_an_address_rests_before_another_gets_it(desk):

@@ -349,7 +349,7 @@ SCENARIOS = {
         [DeleteEndpoint(E)],
         [None],
     ),
-    "name's former address is not kept any more": Scenario(
+    "name's other reservation is ended": Scenario(
         [
             create_network("n1", STICKY),
             create_endpoint("n1", "e"),

@@ -218,7 +218,7 @@ class AddressMachine(RuleBasedStateMachine):
         holder, now = self.model.held.get(number), self.desk.now
         there = number in self.model.bound(now) and self.model.kept[number][0] != name
         mine = [n for n, (other, _) in self.model.kept.items() if other == name]
-        if holder not in {None, name} or there or any(not self.model.kept[n][1] for n in mine):
+        if holder not in {None, name} or number in self.leases or there or any(not self.model.kept[n][1] for n in mine):
             self._refused(command)
             return
         self.desk.do(command)

@@ -11,13 +11,15 @@ from netledger.domain.commands import (
     CreateNetwork,
     DeleteNetwork,
     RegisterHost,
+    RequestAddress,
+    ReserveAddress,
     SetSandboxKey,
 )
 from netledger.domain.drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE_OPTION
 from netledger.domain.errors import Refusal
 from netledger.domain.events import StaticRoute
 from netledger.domain.facts import BASIC_FEATURES, EVERYTHING, FEATURES, Capabilities
-from netledger.domain.values import SandboxKind, parse_address, parse_subnet
+from netledger.domain.values import PoolId, SandboxKind, parse_address, parse_subnet
 from netledger.testing.author import GROUND, Author, Seeded
 from netledger.testing.blunders import BAD_WORDS
 from netledger.testing.coverage import Coverage, CoverageReport, Site, find_sites
@@ -32,8 +34,10 @@ from netledger.testing.desk import (
 )
 
 STEPS = 3000
+LEASED = parse_address("10.2.0.9")
 EXCUSED = {
     ("endpoints.py", "_mac"): "takes as many MAC addresses as there are attempts: tests/domain/test_endpoints.py",
+    ("gateway_bridge.py", "_check_may_enter"): "other IPAM drivers: tests/domain/test_gateway_bridge.py",
     ("interfaces.py", "choose_interface"): "takes every interface of a sandbox: tests/domain/test_sandboxes.py",
     ("ipam/pools.py", "choose_blocks"): "two blocks of one family, other IPAM drivers: tests/domain/test_ipam.py",
     ("ipam/endpoints.py", "_wanted"): "other IPAM drivers: tests/domain/test_ipam.py",
@@ -52,6 +56,7 @@ ON_CERTAIN_HOSTS = (
     (create_endpoint("new", "f", endpoint=identifier("new/e")), {}),
     (create_endpoint("new", "e", "8080-8081:80", "8080-8081:81", "8080-8081:82"), {}),
     (DeleteNetwork(identifier("settings")), {}),
+    (ReserveAddress(identifier("new"), "leased", LEASED), {}),
     (SetSandboxKey(identifier("g"), "run/netns/g"), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2), {}),
     (SetSandboxKey(identifier("g"), "/run/netns/g"), {}),
@@ -116,6 +121,8 @@ def coverage():
     desk.do(create_sandbox("g", kind=SandboxKind.DELEGATED))
     desk.do(CreateConfigurationNetwork(identifier("settings"), "settings"))
     desk.do(CreateNetwork(identifier("made"), "made", config_from="settings"))
+    desk.do(RequestAddress(PoolId(f"{HOST}/LocalDefault/10.2.0.0/24"), identifier("lease"), LEASED))
+    desk.do(create_endpoint("new", "leased", addresses=["10.2.0.9"]))
     for command, facts in ON_CERTAIN_HOSTS:
         with pytest.raises(Refusal) as caught:
             desk.do(command, **facts)
