@@ -94,9 +94,7 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
                 opened.recovery = with_warnings(recovery, warnings, machine.views.position)
                 if hold_ports and made is not None and not made.is_volatile:
                     _hold_ports(machine, made, author)
-                if (
-                    recovery is None or not recovery.faults
-                ):  # else the old rules are all there are: the next start ends it
+                if recovery is None or not recovery.faults:  # else the old rules stay, and the next start ends it
                     chosen.finish(made)
         except BaseException:
             if made is not None:

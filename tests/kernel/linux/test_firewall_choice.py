@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -136,6 +138,20 @@ def test_a_move_is_told_also_when_there_is_nothing_to_program(stage, tmp_path):
         assert str(controller.recovery).startswith("the firewall was moved from nftables to none: ")
     with opened(stage, tmp_path) as controller:
         assert controller.recovery is None
+
+
+def test_a_refused_command_tells_of_the_move(stage, tmp_path):
+    """The host is moved at opening, whatever becomes of the command."""
+    with opened(stage, tmp_path) as controller:
+        controller.create_network("n1")
+    words = ("endpoint", "create", "n1", "e", "--publish", "99:99", "--firewall", "none")
+    where = ("--state", str(tmp_path / "state"), "--namespace", str(stage.host))
+    refused = subprocess.run(
+        [sys.executable, "-m", "netledger", *words, *where], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode != 0
+    assert refused.stderr.startswith("the firewall was moved from nftables to none: "), refused.stderr
+    assert rules(stage) == set()
 
 
 def test_a_restart_changes_no_rule(stage, tmp_path, flow):
