@@ -60,6 +60,11 @@ class HostFirewall:
         """Whether another backend's rules are still there."""
         return bool(self._choice.retiring)
 
+    @property
+    def move(self) -> str:
+        """From which backends to which the host is being moved; empty when it is not."""
+        return f"{' and '.join(self._choice.retiring)} to {self.backend}" if self.is_moving else ""
+
     def finish(self, dataplane: Dataplane | None) -> None:
         """Take away what the backends before this one have programmed; its own rules are in place by now."""
         if not self.is_moving:

@@ -89,12 +89,13 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
             machine = _assemble(ledger, made, instance, _directories(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                recovery = _make_good(machine, author, has_moved=chosen.is_moving)
+                recovery = _make_good(machine, author, move=chosen.move)
                 warnings = meet_drivers(machine, author)  # later: a plugin may take long to answer, or never do
                 opened.recovery = with_warnings(recovery, warnings, machine.views.position)
                 if hold_ports and made is not None and not made.is_volatile:
                     _hold_ports(machine, made, author)
-                chosen.finish(made)
+                if recovery is None or not recovery.faults:  # else the old rules stay, and the next start ends it
+                    chosen.finish(made)
         except BaseException:
             if made is not None:
                 made.close()
@@ -185,10 +186,10 @@ def _host_of(ledger: Ledger) -> HostId:
     return HostId(ledger.id[-HOST_ID_DIGITS:])
 
 
-def _make_good(machine: Machine, author: Author, *, has_moved: bool = False) -> Recovery | None:
+def _make_good(machine: Machine, author: Author, *, move: str = "") -> Recovery | None:
     """Register a new host, notice a reboot, and apply what the last process left undone.
 
-    `has_moved`: to another firewall, so that all of it is to be programmed.
+    `move`: from which firewall to which the host is being moved, so that all of it is to be programmed.
     """
     views, dataplane = machine.views, machine.dataplane
     boot = dataplane.boot_id() if dataplane is not None and not dataplane.is_volatile else ""
@@ -205,7 +206,7 @@ def _make_good(machine: Machine, author: Author, *, has_moved: bool = False) -> 
         return None
     since = machine.subscriber.applied
     has_rebooted = _has_booted(machine, since)
-    if not dataplane.is_volatile and (has_rebooted or has_moved or views.faults.owes(machine.host)):
+    if not dataplane.is_volatile and (has_rebooted or move or views.faults.owes(machine.host)):
         plan, _ = machine.subscriber.compare()
         advance = machine.carry_out(plan, author)
     else:
@@ -215,9 +216,9 @@ def _make_good(machine: Machine, author: Author, *, has_moved: bool = False) -> 
             dataplane.settle(0)
     if not advance.faults:
         machine.note_mended(advance.changes, author)
-    if dataplane.is_volatile or not advance.changes:
+    if dataplane.is_volatile or not (advance.changes or move):
         return None
-    return recovery_of(since, advance, views.position, has_rebooted=has_rebooted)
+    return recovery_of(since, advance, views.position, has_rebooted=has_rebooted, move=move)
 
 
 def _hold_ports(machine: Machine, dataplane: Dataplane, author: Author) -> None:

@@ -46,17 +46,24 @@ class Recovery(Struct, frozen=True):
     has_rebooted: bool = False
     warnings: tuple[str, ...] = ()
     """What is not as the log has it and could not be made good: of IPAM plugins."""
+    move: str = ""
+    """From which firewall to which the host was moved (`nftables to none`); with faults, the old rules stay."""
 
     def __str__(self) -> str:
         told = "".join(f"; {warning}" for warning in self.warnings)
+        faults = f"; {len(self.faults)} more could not be done, see `netledger drift`" if self.faults else ""
+        operations = f"{len(self.steps) - len(self.faults)} kernel operation(s)"
+        if self.move:
+            kept = "; the old rules stay until a start without faults" if self.faults else ""
+            verb = "is being moved" if self.faults else "was moved"
+            return f"the firewall {verb} from {self.move}: {operations}{faults}{kept}{told}"
         if not self.steps:
             return f"nothing to recover{told}"
-        why = "after a reboot" if self.has_rebooted else f"of the events {self.since + 1} to {self.until}"
-        faults = f"; {len(self.faults)} more could not be done, see `netledger drift`" if self.faults else ""
-        return f"recovered: {len(self.steps) - len(self.faults)} kernel operation(s) {why}{faults}{told}"
+        why = f"of the events {self.since + 1} to {self.until}" if self.since < self.until else "that had failed before"
+        return f"recovered: {operations} {'after a reboot' if self.has_rebooted else why}{faults}{told}"
 
 
-def recovery_of(since: Position, advance: Advance, until: Position, *, has_rebooted: bool) -> Recovery:
+def recovery_of(since: Position, advance: Advance, until: Position, *, has_rebooted: bool, move: str = "") -> Recovery:
     """Say what an advance at start made good."""
     return Recovery(
         since,
@@ -64,6 +71,7 @@ def recovery_of(since: Position, advance: Advance, until: Position, *, has_reboo
         describe(advance.changes),
         tuple(str(fault.outcome.fault) for fault in advance.faults),
         has_rebooted,
+        move=move,
     )
 
 

@@ -89,8 +89,9 @@ def keep_watch(
                     known = ""
                     continue
                 patience.found(time.monotonic())
-                is_news = mend or finding.comparison.digest != known
-                known = finding.comparison.digest
+                is_news = mend or finding.faults or finding.comparison.digest != known
+                if not finding.faults:
+                    known = finding.comparison.digest
                 if is_news:
                     yield finding
                 continue

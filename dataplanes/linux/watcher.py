@@ -10,6 +10,7 @@ Sources: linux/rtnetlink.h (groups), linux/netlink.h (NETLINK_LISTEN_ALL_NSID), 
 from __future__ import annotations
 
 import errno
+import math
 import select
 import socket
 import struct
@@ -81,6 +82,9 @@ class Watcher:
         except BaseException:
             self._routing.close()
             raise
+        self._poll = select.poll()  # select() knows no descriptor beyond 1023, and each published port takes one
+        for source in (self._routing, self._firewall):
+            self._poll.register(source, select.POLLIN)
         self._list_links()
 
     def wait(self, timeout_seconds: float) -> tuple[Noticed, ...]:
@@ -91,12 +95,12 @@ class Watcher:
             rest = deadline - time.monotonic()
             if found:
                 rest = min(rest, GATHERING_SECONDS)
-            ready, _, _ = select.select([self._routing, self._firewall], [], [], max(0.0, rest))
+            ready = {descriptor for descriptor, _ in self._poll.poll(math.ceil(max(0.0, rest) * 1000))}
             if not ready or len(found) >= NOTICES_AT_ONCE:
                 return tuple(found)
-            if self._routing in ready:
+            if self._routing.fileno() in ready:
                 found.update(dict.fromkeys(self._read(self._routing, self._judge_routing)))
-            if self._firewall in ready:
+            if self._firewall.fileno() in ready:
                 found.update(dict.fromkeys(self._read(self._firewall, self._judge_firewall)))
 
     def close(self) -> None:
@@ -156,7 +160,7 @@ class Watcher:
         before = self._own_links.pop((where, link.index), None)
         if not is_gone:
             self._own_links[where, link.index] = link
-            if before is None or not _is_worse(before, link):
+            if before is None or (where != HERE and _is_another(before, link)) or not _is_worse(before, link):
                 return None
         if link.group == self._marks.trash:
             return None
@@ -171,6 +175,14 @@ class Watcher:
             return None
         table = text_of(attributes_of(body, 4).get(TABLE_NAME))
         return Noticed(f"nftables table {table} was changed") if table == self._marks.table else None
+
+
+def _is_another(before: Link, now: Link) -> bool:
+    """Whether it is another sandbox's link: the kernel gives the number of a namespace that died to the next one.
+
+    It tells nothing of the links that die with a namespace.
+    """
+    return (before.mac, before.peer) != (now.mac, now.peer)
 
 
 def _is_worse(before: Link, now: Link) -> bool:

@@ -74,7 +74,8 @@ class Host:
             group=COMMON,
             help="What the linux dataplane programs: nftables, iptables, none, or auto, the first that works. "
             f"Else ${FIREWALL_VARIABLE}, else what the host had before, at first nftables. "
-            "Another one than before takes the place of the old one's rules.",
+            "Another one than before takes the place of the old one's rules when the host is opened, "
+            "whatever becomes of the command.",
         ),
     ] = None
 

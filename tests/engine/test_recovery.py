@@ -12,6 +12,7 @@ from netledger.domain.commands import DeleteEndpoint, DeleteNetwork, DeleteSandb
 from netledger.domain.events import EndpointLeft, HostBooted, HostRegistered, SandboxLost
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.values import SandboxKind
+from netledger.engine.results import Recovery
 from netledger.projections.desired import lower_everything
 from netledger.replay import drift
 from netledger.testing.author import Universe
@@ -149,6 +150,28 @@ def test_recovery_says_what_it_did(state, kernel):
             f"recovered: {len(recovery.steps)} kernel operation(s) "
             f"of the events {recovery.since + 1} to {recovery.until}"
         )
+
+
+@pytest.mark.parametrize(
+    ("recovery", "said"),
+    [
+        (Recovery(32, 32, ("+ a", "+ b"), ()), "recovered: 2 kernel operation(s) that had failed before"),
+        (
+            Recovery(32, 32, ("+ a",), (), move="nftables to none"),
+            "the firewall was moved from nftables to none: 1 kernel operation(s)",
+        ),
+        (
+            Recovery(32, 32, ("+ a", "+ b"), ("no",), move="nftables to iptables"),
+            (
+                "the firewall is being moved from nftables to iptables: 1 kernel operation(s); "
+                "1 more could not be done, see `netledger drift`; the old rules stay until a start without faults"
+            ),
+        ),
+    ],
+)
+def test_recovery_without_new_events(recovery, said):
+    """What is made good is not about any events then: it had failed, or the firewall is another."""
+    assert str(recovery) == said
 
 
 def test_what_came_and_went_between_leaves_nothing(state, kernel):

@@ -9,8 +9,10 @@ import pytest
 
 from netledger import Controller
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
-from netledger.domain.errors import Unavailable
+from netledger.domain.errors import DataplaneFault, Unavailable
 from netledger.domain.events import DriftDetected, DriftRepaired
+from netledger.engine import watching
+from netledger.engine.reconcile import compare
 from netledger.engine.watching import CALM_SECONDS, PAUSE_LEAST_SECONDS, PAUSE_MOST_SECONDS, Patience, keep_watch
 
 
@@ -35,6 +37,11 @@ def first_finding(controller, **options):
         stop.set()
         return finding
     return None
+
+
+def unreadable(_):
+    """Fail to read the kernel."""
+    raise DataplaneFault("read the kernel", "it changes too fast")
 
 
 def test_a_flushed_kernel_is_made_anew_and_the_log_says_so(controller, kernel):
@@ -99,3 +106,23 @@ def test_counters_are_not_made_up(controller):
     """The simulator counts no packets and says so."""
     with pytest.raises(Unavailable, match="this dataplane counts none"):
         controller.sandbox("c1").statistics()
+
+
+def test_a_kernel_that_cannot_be_read_is_told_of_without_mending(controller, kernel, monkeypatch):
+    """Each time; and a difference that was known before is not recorded again after it."""
+    kernel.clear()
+    looks = itertools.cycle([compare, unreadable])
+
+    def look(controller):
+        return next(looks)(controller)
+
+    monkeypatch.setattr(watching, "compare", look)
+    monkeypatch.setattr(watching, "PAUSE_MOST_SECONDS", 0.01)
+    stop, found = threading.Event(), []
+    for finding in keep_watch(controller, stop, mend=False, period_seconds=0.01):
+        found.append(finding.faults)
+        if len(found) == 3:
+            stop.set()
+    fault = ("read the kernel: it changes too fast",)
+    assert found == [(), fault, fault]
+    assert [type(record.event) for record in controller.history()].count(DriftDetected) == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -104,6 +107,51 @@ def test_a_start_that_dies_before_the_old_rules_are_gone(stage, tmp_path, flow, 
         assert rules(stage) == {"iptables"}
     assert flow()
     assert reached(stage)
+
+
+def test_a_start_that_cannot_make_the_new_rules(stage, tmp_path, flow, monkeypatch):
+    """The old ones stay until a start can."""
+
+    def fail(run, numbers):
+        for number in numbers:
+            run.fail_with(number, OSError(errno.EBUSY, "the lock is held"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("netledger.dataplanes.linux.executor.make_firewall", fail)
+        with opened(stage, tmp_path, firewall="iptables") as controller:
+            assert controller.recovery.faults
+            assert str(controller.recovery).startswith("the firewall is being moved from nftables to iptables: ")
+    assert rules(stage) == {"nftables"}
+    assert reached(stage)
+    assert flow()
+    with opened(stage, tmp_path) as controller:
+        assert str(controller.recovery).startswith("the firewall was moved from nftables to iptables: ")
+    assert rules(stage) == {"iptables"}
+    assert flow()
+    assert reached(stage)
+
+
+def test_a_move_is_told_also_when_there_is_nothing_to_program(stage, tmp_path):
+    """`none` needs no rule; the next start has nothing to tell."""
+    opened(stage, tmp_path).close()
+    with opened(stage, tmp_path, firewall="none") as controller:
+        assert str(controller.recovery).startswith("the firewall was moved from nftables to none: ")
+    with opened(stage, tmp_path) as controller:
+        assert controller.recovery is None
+
+
+def test_a_refused_command_tells_of_the_move(stage, tmp_path):
+    """The host is moved at opening, whatever becomes of the command."""
+    with opened(stage, tmp_path) as controller:
+        controller.create_network("n1")
+    words = ("endpoint", "create", "n1", "e", "--publish", "99:99", "--firewall", "none")
+    where = ("--state", str(tmp_path / "state"), "--namespace", str(stage.host))
+    refused = subprocess.run(
+        [sys.executable, "-m", "netledger", *words, *where], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode != 0
+    assert refused.stderr.startswith("the firewall was moved from nftables to none: "), refused.stderr
+    assert rules(stage) == set()
 
 
 def test_a_restart_changes_no_rule(stage, tmp_path, flow):

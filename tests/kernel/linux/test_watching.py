@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,37 @@ def test_without_mending_it_is_recorded_once(controller, host):
         in_host(host, "nft", "flush", "ruleset")
         assert watched.wait(2)
     assert kinds(controller) == ["DriftDetected", "DriftDetected"]
+
+
+def test_it_listens_beyond_a_thousand_descriptors(controller, host):
+    """So many ports may be published: select() would raise from 1024 on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        null = stack.enter_context(Path("/dev/null").open("rb"))
+        while stack.enter_context(os.fdopen(os.dup(null.fileno()), "rb")).fileno() < 1024:
+            pass
+        with watching(controller) as watched:
+            in_host(host, "nft", "flush", "ruleset")
+            assert watched.wait(1), "nobody noticed"
+
+
+def test_an_interface_is_not_taken_for_that_of_a_dead_sandbox(controller):
+    """The kernel gives its number, and eth0's index, to the next one."""
+    network, told = controller.network("n1"), []
+    with closing(controller.dataplane.watch()) as watch:
+        for number in range(8):
+            sandbox = controller.create_sandbox(f"d{number}")
+            endpoint = network.create_endpoint(f"e{number}")
+            endpoint.join(sandbox)
+            told += watch.wait(0.1)
+            endpoint.leave()
+            endpoint.delete()
+            sandbox.delete()
+            controller.dataplane.settle(2)
+            told += watch.wait(0.2)
+    assert "interface eth0 in a sandbox was changed" not in {each.what for each in told}
 
 
 def test_who_keeps_changing_it_is_met_less_and_less_often(controller, host):
