@@ -7,7 +7,6 @@ Knows nothing of: sandboxes, ports, interfaces.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from itertools import chain
 
 from msgspec import Struct, structs
 
