@@ -83,5 +83,5 @@ def test_a_history_of_a_small_universe_stays_in_it(batches):
         for batch in batches:
             controller.execute(batch)
             others = (*SINGLE, *(f"another-{driver}" for driver in SINGLE), GATEWAY_NETWORK)
-            networks = [each for each in controller.networks() if not each.info.config_only]
+            networks = [each for each in controller.networks() if not each.info().config_only]
             assert len([network for network in networks if network.name not in others]) <= 1
