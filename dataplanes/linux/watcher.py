@@ -53,7 +53,7 @@ GATHERING_SECONDS = 0.02
 _INDEX = struct.Struct("=4xi")
 _NETCONF_INDEX = 1
 _NUMBER = struct.Struct("=i")
-_LASTING = ("name", "mac", "mtu", "is_isolated", "is_hairpin")
+_LASTING = ("name", "mac", "mtu", "is_isolated")
 HERE = -1
 """The host's namespace, among the kernel's numbers of others."""
 
@@ -189,7 +189,13 @@ def _is_worse(before: Link, now: Link) -> bool:
     """Whether a link was taken away from what it had become: no change of ours does that."""
     is_down = before.is_up and not now.is_up
     is_elsewhere = before.master not in {0, now.master}
-    return is_down or is_elsewhere or any(getattr(before, name) != getattr(now, name) for name in _LASTING)
+    is_straightened = before.is_hairpin and not now.is_hairpin
+    return (
+        is_down
+        or is_elsewhere
+        or is_straightened
+        or any(getattr(before, name) != getattr(now, name) for name in _LASTING)
+    )
 
 
 def _listen(protocol: int, groups: tuple[int, ...]) -> socket.socket:

@@ -60,6 +60,7 @@ ON_CERTAIN_HOSTS = (
     (SetSandboxKey(identifier("g"), "run/netns/g"), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2), {}),
     (SetSandboxKey(identifier("g"), "/run/netns/g"), {}),
+    (create_endpoint("new", "shop2", "8080:80"), {}),
     (join("old/f", "h", routes=(StaticRoute(parse_subnet("fd99::/32")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("0.0.0.0/0")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16"), parse_address("10.3.0.1")),)), {}),
@@ -123,6 +124,7 @@ def coverage():
     desk.do(CreateNetwork(identifier("made"), "made", config_from="settings"))
     desk.do(RequestAddress(PoolId(f"{HOST}/LocalDefault/10.2.0.0/24"), identifier("lease"), LEASED))
     desk.do(create_endpoint("new", "leased", addresses=["10.2.0.9"]))
+    desk.do(create_endpoint("new", "shop", "8080:80"))
     for command, facts in ON_CERTAIN_HOSTS:
         with pytest.raises(Refusal) as caught:
             desk.do(command, **facts)
