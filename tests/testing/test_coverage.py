@@ -61,6 +61,7 @@ ON_CERTAIN_HOSTS = (
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16")),) * 2), {}),
     (SetSandboxKey(identifier("g"), "/run/netns/g"), {}),
     (create_endpoint("new", "shop2", "8080:80"), {}),
+    (create_endpoint("new", "twice", "9090:80", "9090:81"), {}),
     (join("old/f", "h", routes=(StaticRoute(parse_subnet("fd99::/32")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("0.0.0.0/0")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16"), parse_address("10.3.0.1")),)), {}),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from netledger import Controller, Exhausted
+from netledger import Controller, DataplaneFault
+from netledger.domain.errors import Exhausted
 from netledger.replay import drift, repair
 
 from .conftest import HOST4, OUTSIDE4, OUTSIDE6
@@ -112,7 +113,9 @@ def test_an_interface_of_somebody_else_is_in_the_way(stage, controller):
     sandbox = controller.create_sandbox("web")
     stage.run("ip", "link", "add", "eth0", "type", "bridge", namespace=sandbox.key)
     endpoint = network.create_endpoint("web", addresses=WEB[:1])
-    with pytest.raises(Exhausted, match=r"a bridge link named eth0, .* without netledger-.*'s mark, is in the way"):
+    with pytest.raises(
+        DataplaneFault, match=r"a bridge link named eth0, .* without netledger-.*'s mark, is in the way"
+    ):
         endpoint.join(sandbox)
     assert stage.ip("-d", "link", "show", "eth0", namespace=sandbox.key)[0]["linkinfo"]["info_kind"] == "bridge"
     stage.run("ip", "link", "delete", "eth0", namespace=sandbox.key)
