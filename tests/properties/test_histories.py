@@ -161,6 +161,7 @@ def test_batching_makes_no_difference(batches, size):
     for step in (len(commands), size):
         with (
             mock.patch("netledger.ledger.memory.secrets.token_hex", return_value="ab" * 16),
+            mock.patch("netledger.engine.surroundings.time.time_ns", return_value=10**18),  # rests end by the clock
             Controller.open(dataplane="none") as controller,
         ):
             told = []
