@@ -70,7 +70,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(tmp_path):
 def test_everything_holds(tmp_path, name):
     """Whatever goes wrong, at quiet points all is as the logs say; the logs that are left are right."""
     plan = FaultPlan.named(name)
-    outcome = run(Settings(11, 120, 3, plan), tmp_path)
+    outcome = run(Settings(7, 120, 3, plan), tmp_path)
     assert outcome.failure is None
     for host in ("host1", "host2", "host3"):
         check_log(events(tmp_path / host))
@@ -78,7 +78,7 @@ def test_everything_holds(tmp_path, name):
     assert (summary.steps, summary.quiet_points) == (120, 12)
     assert len(summary.commands) >= 10
     assert summary.sites_reached > 10
-    assert summary.verdicts["reached"] > 5
+    assert summary.verdicts["reached"] > 20
     assert bool(summary.faults) == bool(summary.recoveries) == (name != "none")
 
 

@@ -61,7 +61,9 @@ def test_a_network_without_addresses(made, cli) -> None:
     """The null IPAM driver."""
     assert made("network create n --ipam-driver null --json").json["subnets"] == []
     assert made("endpoint create n e --json").json["addresses"] == []
-    assert "find plugin 'weave'" in cli("network create m --ipam-driver weave").err
+    refused = cli("network create m --ipam-driver weave")
+    assert refused.status == 4
+    assert "find plugin 'weave'" in refused.err
 
 
 def test_nothing_of_the_living_is_collected(made) -> None:
