@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run every check: format, lint, types, import contracts, tests, and the kernel tests in private namespaces.
-# The kernel tests, which mostly wait, run beside the rest; what they say comes at the end. Arguments go to both runs of
-# pytest. Stops at the first check that fails, but never in the middle of one of the two runs.
+# The kernel tests, which mostly wait, run beside the rest in two parts of like length; what they say comes at the end.
+# Arguments go to all runs of pytest. Stops at the first check that fails, but never in the middle of a run of pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,15 +14,21 @@ run ruff check --quiet
 run ruff format --check --quiet
 run lint-imports
 
-kernel_says="$(mktemp)"
-.venv/bin/python -m pytest --kernel "$@" >"$kernel_says" 2>&1 &
-kernel=$!
-trap 'kill "$kernel" 2>/dev/null || true; rm -f "$kernel_says"' EXIT
+readonly drivers=(--kernel tests/kernel/linux) others=(--kernel --ignore=tests/kernel/linux)
+said="$(mktemp -d)"
+.venv/bin/python -m pytest "${drivers[@]}" "$@" >"$said/drivers" 2>&1 &
+drivers_run=$!
+.venv/bin/python -m pytest "${others[@]}" "$@" >"$said/others" 2>&1 &
+others_run=$!
+trap 'kill "$drivers_run" "$others_run" 2>/dev/null || true; rm -rf "$said"' EXIT
 
 status=0
 run mypy || status=$?
 [ "$status" -ne 0 ] || run python -m pytest "$@" || status=$?
-wait "$kernel" || status=$?
-printf '\n== python -m pytest --kernel %s\n' "$*"
-cat "$kernel_says"
+wait "$drivers_run" || status=$?
+wait "$others_run" || status=$?
+printf '\n== python -m pytest %s\n' "${drivers[*]} $*"
+cat "$said/drivers"
+printf '\n== python -m pytest %s\n' "${others[*]} $*"
+cat "$said/others"
 exit "$status"

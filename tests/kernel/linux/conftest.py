@@ -43,7 +43,10 @@ from netledger.domain.values import EndpointId, NetworkId, SandboxId, SandboxKin
 T = TypeVar("T")
 
 INSTANCE = Instance("0a1b2c3d")
-ANSWER_SECONDS = 0.5
+ANSWER_SECONDS = 10.0
+"""For what is expected to answer, on a machine that is busy with other tests."""
+SILENCE_SECONDS = 0.5
+"""For what is expected not to."""
 OUTSIDE4, OUTSIDE6 = "198.51.100.2", "2001:db8::2"
 HOST4, HOST6 = "198.51.100.1", "2001:db8::1"
 TCP, UDP = 6, 17
@@ -240,7 +243,6 @@ class Stage:
             kind = socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM
             made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.settimeout(ANSWER_SECONDS)
             made.bind((address, port))
             if protocol == TCP:
                 made.listen(8)
@@ -249,11 +251,23 @@ class Stage:
         with inside(where, listen) as listener:
             yield listener
 
-    def reach(self, client: str | Path, address: str, port: int, listener: socket.socket) -> str | None:
+    def is_silent(self, client: str | Path, address: str, port: int, listener: socket.socket) -> bool:
+        """Whether a request gets no answer."""
+        return self.reach(client, address, port, listener, SILENCE_SECONDS) is None
+
+    def reach(
+        self,
+        client: str | Path,
+        address: str,
+        port: int,
+        listener: socket.socket,
+        seconds: float = ANSWER_SECONDS,
+    ) -> str | None:
         """Send a request and its answer; return the client's address as the server saw it, None when nothing came."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener.settimeout(seconds)
         with inside(client, lambda: socket.socket(family, listener.type)) as request:
-            request.settimeout(ANSWER_SECONDS)
+            request.settimeout(seconds)
             try:
                 if listener.type == socket.SOCK_DGRAM:
                     request.sendto(b"question", (address, port))
@@ -264,7 +278,7 @@ class Stage:
                 request.connect((address, port))
                 served, peer = listener.accept()
                 with served:
-                    served.settimeout(ANSWER_SECONDS)
+                    served.settimeout(seconds)
                     served.sendall(b"answer")
                     assert request.recv(64) == b"answer"
                 return str(peer[0])

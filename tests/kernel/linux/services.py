@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.kernel.linux.conftest import ANSWER_SECONDS, TCP, inside
+from tests.kernel.linux.conftest import ANSWER_SECONDS, SILENCE_SECONDS, TCP, inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,12 +78,12 @@ class Services:
                             accepted.sendall(peer[0].encode())
 
 
-def ask(probe: Probe) -> str | None:
+def ask(probe: Probe, seconds: float = ANSWER_SECONDS) -> str | None:
     """Ask, and return the address that the service saw; None when nothing answers."""
     if probe.protocol == ICMP:
-        return ping(probe)
+        return ping(probe, seconds)
     with inside(probe.client, lambda: socket.socket(_family(probe.address), _kind(probe.protocol))) as asking:
-        asking.settimeout(ANSWER_SECONDS)
+        asking.settimeout(seconds)
         try:
             asking.connect((probe.address, probe.port))
             if probe.protocol != TCP:
@@ -93,12 +93,12 @@ def ask(probe: Probe) -> str | None:
             return None
 
 
-def ping(probe: Probe) -> str | None:
+def ping(probe: Probe, seconds: float) -> str | None:
     """Ask for an echo, and return one's own address when it comes."""
     is_ipv4 = ":" not in probe.address
     kind, protocol = (8, ICMP) if is_ipv4 else (128, ICMPV6)
     with inside(probe.client, lambda: socket.socket(_family(probe.address), socket.SOCK_RAW, protocol)) as asking:
-        asking.settimeout(ANSWER_SECONDS)
+        asking.settimeout(seconds)
         asking.connect((probe.address, 0))
         identifier = next(_identifiers)  # a new one each time, since the same would belong to a connection
         rest = identifier.to_bytes(2, "big") + bytes(2)
@@ -113,10 +113,11 @@ def ping(probe: Probe) -> str | None:
             return None
 
 
-def ask_all(probes: Sequence[Probe]) -> list[str | None]:
-    """Ask them all, many at a time."""
+def ask_all(probes: Sequence[Probe], expected: Sequence[str | None] | None = None) -> list[str | None]:
+    """Ask them all, many at a time; where None is expected, an answer is not waited for as long as elsewhere."""
+    patience = [SILENCE_SECONDS if answer is None else ANSWER_SECONDS for answer in expected or [""] * len(probes)]
     with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        return list(pool.map(ask, probes))
+        return list(pool.map(ask, probes, patience))
 
 
 def _family(address: str) -> int:

@@ -13,7 +13,7 @@ from netledger import Controller
 from netledger.domain.errors import Unavailable
 from netledger.replay import drift
 
-from .conftest import ANSWER_SECONDS, HOST4, inside
+from .conftest import ANSWER_SECONDS, HOST4, SILENCE_SECONDS, inside
 
 
 def opened(stage, tmp_path, **options):
@@ -32,10 +32,10 @@ def rules(stage):
     return found
 
 
-def reached(stage):
+def reached(stage, seconds=ANSWER_SECONDS):
     """Whether the outside reaches the published port."""
     with inside(stage.outside, socket.socket) as asking:
-        asking.settimeout(ANSWER_SECONDS)
+        asking.settimeout(seconds)
         return asking.connect_ex((HOST4, 8080)) == 0
 
 
@@ -82,7 +82,7 @@ def test_from_one_to_the_next_and_back(stage, tmp_path, flow):
         assert drift(controller).lines == ()
         with pytest.raises(Unavailable, match="the firewall is `none`, so nothing is programmed"):
             controller.network("n1").create_endpoint("other", ports=["8081:80"])
-    assert not reached(stage)
+    assert not reached(stage, SILENCE_SECONDS)
     with opened(stage, tmp_path, firewall="auto"):
         assert rules(stage) == set()
     with opened(stage, tmp_path, firewall="nftables"):
@@ -154,8 +154,17 @@ def test_a_refused_command_tells_of_the_move(stage, tmp_path):
     assert rules(stage) == set()
 
 
+def listed(stage, read):
+    """Read the rules with their counters, but not what the built-in chains count: every packet of the host's own.
+
+    The kernel sends some by itself, when it likes: a bridge reports its multicast groups.
+    """
+    lines = [line for line in stage.run(*read).splitlines() if not line.startswith("#")]
+    return [line.partition(" [")[0] if line.startswith(":") else line for line in lines]
+
+
 def test_a_restart_changes_no_rule(stage, tmp_path, flow):
-    """Nothing is flushed: the tables are the same bytes, counters and all."""
+    """Nothing is flushed: the tables are the same bytes, and the rules' counters."""
     for firewall, read in (
         ("nftables", ["nft", "-a", "list", "ruleset"]),
         ("iptables", ["iptables-legacy-save", "-c"]),
@@ -163,10 +172,10 @@ def test_a_restart_changes_no_rule(stage, tmp_path, flow):
         with opened(stage, tmp_path, firewall=firewall):
             pass
         assert flow()
-        before = [line for line in stage.run(*read).splitlines() if not line.startswith("#")]
+        before = listed(stage, read)
         with opened(stage, tmp_path) as controller:
             assert drift(controller).lines == ()
-        assert [line for line in stage.run(*read).splitlines() if not line.startswith("#")] == before
+        assert listed(stage, read) == before
         assert flow()
 
 
@@ -184,7 +193,7 @@ def test_none_gives_what_is_promised(stage, tmp_path):
             assert stage.reach(stage.outside, address, 80, listener)
             stage.run("nft", "add table ip own")
             stage.run("nft", "add chain ip own f { type filter hook forward priority 0 ; policy drop ; }")
-            assert stage.reach(stage.outside, address, 80, listener) is None
+            assert stage.is_silent(stage.outside, address, 80, listener)
         assert rules(stage) == set()
         assert drift(controller).lines == ()
         network.delete(force=True)

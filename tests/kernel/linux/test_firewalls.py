@@ -195,11 +195,12 @@ class Town:
     def check(self):
         """Check the whole table."""
         table = list(rows())
-        answers = ask_all([self.probe(row) for row in table])
+        seen = [self.seen(row) for row in table]
+        answers = ask_all([self.probe(row) for row in table], seen)
         wrong = [
-            f"{row}: {answer}, not {self.seen(row)}"
-            for row, answer in zip(table, answers, strict=True)
-            if answer != self.seen(row)
+            f"{row}: {answer}, not {expected}"
+            for row, answer, expected in zip(table, answers, seen, strict=True)
+            if answer != expected
         ]
         assert not wrong, "\n".join(wrong)
 
@@ -263,7 +264,8 @@ def test_an_endpoint_reaches_its_own_port_where_bridged_frames_are_filtered(town
     town.stage.make(*town.objects)
     own = [row for row in rows() if row.client == row.server == "web" and row.by == "host"]
     assert len(own) == 2
-    assert ask_all([town.probe(row) for row in own]) == [town.seen(row) for row in own]
+    seen = [town.seen(row) for row in own]
+    assert ask_all([town.probe(row) for row in own], seen) == seen
 
 
 class World:
@@ -477,7 +479,7 @@ def test_the_users_chain_comes_first(stage, services):
     probe = Probe(stage.outside, HOST4, 8080)
     assert ask_all([probe]) == [OUTSIDE4]
     stage.run("iptables-legacy", "-A", "NETLEDGER-USER", "-s", OUTSIDE4, "-j", "DROP")
-    assert ask_all([probe]) == [None]
+    assert ask_all([probe], [None]) == [None]
     stage.remove(*world.wanted)
     assert stage.run("iptables-legacy", "-S", "NETLEDGER-USER").splitlines()[1:] == [
         f"-A NETLEDGER-USER -s {OUTSIDE4}/32 -j DROP"

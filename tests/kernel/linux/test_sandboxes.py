@@ -64,7 +64,7 @@ def test_what_is_removed_goes_without_settling(stage, network):
     assert outcomes[web.pair.key].status is Status.DYING
     assert stage.dataplane.observe(stage.places).dying == {web.pair.key}
     with stage.listening(web.path, "0.0.0.0", 80) as listener:
-        assert stage.reach(stage.host, web.texts[0], 80, listener) is None
+        assert stage.is_silent(stage.host, web.texts[0], 80, listener)
     until(lambda: web.pair.host_name not in links(stage))
     assert links(stage, web.path) == {"lo"}
     assert web.namespace in stage.observed()
