@@ -51,7 +51,7 @@ def wreck(stage, controller):
     """Delete every kernel object behind netledger's back."""
     stage.run("nft", "flush", "ruleset")
     for sandbox in controller.sandboxes():
-        shell("umount", sandbox.key)
+        shell("umount", "--lazy", sandbox.key)
     for network in controller.networks():
         stage.run("ip", "link", "delete", network.info().device)
     stage.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
