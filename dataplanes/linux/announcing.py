@@ -1,7 +1,11 @@
 """Announcements: telling the link at which MAC address a sandbox's addresses now are, when nobody waits.
 
-Keeps: a caller never waits for one, and neither does `close`; what is announced is what the interface has at that
-moment; between two of them nothing is held open, so that a namespace can die. Must not know: plans.
+Keeps: no caller waits for more than one, and `close` for none but the first few of the newest; what is announced is
+what the interface has at that moment; between two of them nothing is held open, so that a namespace can die. Must not
+know: plans.
+
+One costs every port of the bridge a frame: 1 to 3 ms where 900 are there. So they come when the worker has had nothing
+to do for a moment, or when that does not happen for a while, one by one between its jobs.
 
 The kernel sends them itself where it can be had to, as the frames that `frame` packs: closing a packet socket waits for
 RCU, 7 to 15 ms each, in which the worker's next job would have to wait.
@@ -27,10 +31,14 @@ from .rooms import Lost, Room, open_room
 from .rtnetlink import MARK, Link, ask_for_neighbour, decode_addresses, forget_neighbour, list_addresses
 from .worker import Worker
 
-FIRST_AFTER_SECONDS = 0.001
-"""The caller has its answer by then."""
-AT_ONCE = 16
+QUIET_SECONDS = 0.005
+"""Whoever goes on attaching at once has given the worker its next job by then."""
+PATIENCE_SECONDS = 0.05
+"""No announcement waits longer for quiet."""
+AT_ONCE = 1
 """So many are sent before the worker looks for other jobs."""
+AT_CLOSE = 16
+"""So many that were not made at all yet are made before the end; the others are given up."""
 
 ETH_P_ARP, ETH_P_IPV6 = 0x0806, 0x86DD
 BROADCAST = b"\xff" * 6
@@ -51,17 +59,29 @@ class Announcer:
 
     def add(self, kernel: Kernel, place: Place, announcement: Announcement) -> None:
         """Begin an announcement, shortly; for jobs."""
-        self._push(time.monotonic() + FIRST_AFTER_SECONDS, place, announcement, announcement.count)
-        self._schedule(kernel)
+        self._push(time.monotonic(), place, announcement, announcement.count)
+        self.make_way(kernel)
+
+    def make_way(self, kernel: Kernel) -> None:
+        """Let whoever is about to ask for more go first, within reason; for jobs."""
+        self._schedule(kernel, QUIET_SECONDS)
+
+    def finish(self, kernel: Kernel) -> None:
+        """Make what was not announced at all yet, and give up the rest; for jobs."""
+        fresh = [(place, one) for _, _, place, one, left in sorted(self._pending) if left == one.count]
+        self._pending.clear()
+        for place, announcement in fresh[:AT_CLOSE]:
+            self._say(kernel, place, announcement)
 
     def _push(self, due: float, place: Place, announcement: Announcement, left: int) -> None:
         if left > 0:
             self._numbered += 1
             heapq.heappush(self._pending, (due, self._numbered, place, announcement, left))
 
-    def _schedule(self, kernel: Kernel) -> None:
+    def _schedule(self, kernel: Kernel, quiet_seconds: float = 0.0) -> None:
         if self._pending:
-            wait = max(0.0, self._pending[0][0] - time.monotonic())
+            wait = self._pending[0][0] - time.monotonic()
+            wait = max(wait, min(quiet_seconds, wait + PATIENCE_SECONDS), 0.0)
             self._worker.later("announce", wait, lambda: self._send_due(kernel))
 
     def _send_due(self, kernel: Kernel) -> None:
@@ -71,16 +91,18 @@ class Announcer:
                 if not self._pending or self._pending[0][0] > now:
                     break
                 _, _, place, announcement, left = heapq.heappop(self._pending)
-                try:
-                    is_there = announce(kernel, place, announcement.device)
-                except OSError as error:
-                    _logger.warning("%s failed: %s", announcement, error)
-                    is_there = False
-                if is_there:
+                if self._say(kernel, place, announcement):
                     interval = announcement.interval_milliseconds / 1000
                     self._push(now + interval, place, announcement, left - 1)
         finally:
             self._schedule(kernel)
+
+    def _say(self, kernel: Kernel, place: Place, announcement: Announcement) -> bool:
+        try:
+            return announce(kernel, place, announcement.device)
+        except OSError as error:
+            _logger.warning("%s failed: %s", announcement, error)
+            return False
 
 
 def announce(kernel: Kernel, place: Place, device: str) -> bool:

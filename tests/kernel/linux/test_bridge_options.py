@@ -279,6 +279,16 @@ class TestAnnouncements:
             begin = time.monotonic()
         assert time.monotonic() - begin < 1.5
 
+    def test_closing_announces_what_was_not_yet(self, stage, tmp_path):
+        """A process that ends at once after an attach has announced it once all the same."""
+        with self.hear(stage, 2) as heard:
+            with Controller.open(tmp_path / "state", namespace=str(stage.host)) as controller:
+                network = controller.create_network("n", subnets=(V4,), options={TIMES: 3, INTERVAL: 2000})
+                endpoint, _ = attach(controller, network, "web")
+                device = endpoint.info().device
+            frames = self.frames(heard, device, 0.5)
+        assert len([data for _, data in frames if data[12:14] == b"\x08\x06"]) == 1
+
 
 @pytest.mark.parametrize("driver", ["bridge", "macvlan"])
 @pytest.mark.parametrize("form", ["command", "hook"])
