@@ -140,7 +140,14 @@ class BridgeDriver:
 
     def traits(self, options: Mapping[str, OptionValue]) -> NetworkTraits:
         """Tell its gateway modes, and that an isolated family has no gateway."""
-        return _traits_of_items(tuple(options.items()))
+        read = _read(options)
+        return NetworkTraits(
+            gateway_families=frozenset(f for f in BOTH_FAMILIES if read.mode(f) is not GatewayMode.ISOLATED),
+            mode4=read.mode(4),
+            mode6=read.mode(6),
+            interface_prefix=read.interface_prefix,
+            abilities=(*LOOPBACK_FEATURES.values(), "announcements"),
+        )
 
     def device(self, network: NetworkId, options: Mapping[str, OptionValue]) -> str:
         """Name the bridge: the label's name, else `docker0` for the default one, else `br-` and twelve digits."""
@@ -231,18 +238,6 @@ def _read(options: Mapping[str, OptionValue]) -> BridgeOptions:
 @functools.lru_cache(maxsize=1024)  # asked for several times with each endpoint
 def _read_items(items: tuple[tuple[str, OptionValue], ...]) -> BridgeOptions:
     return parse_options(BridgeOptions, dict(items), "bridge options")
-
-
-@functools.lru_cache(maxsize=1024)  # asked for ten times with each endpoint
-def _traits_of_items(items: tuple[tuple[str, OptionValue], ...]) -> NetworkTraits:
-    read = _read_items(items)
-    return NetworkTraits(
-        gateway_families=frozenset(f for f in BOTH_FAMILIES if read.mode(f) is not GatewayMode.ISOLATED),
-        mode4=read.mode(4),
-        mode6=read.mode(6),
-        interface_prefix=read.interface_prefix,
-        abilities=(*LOOPBACK_FEATURES.values(), "announcements"),
-    )
 
 
 def _mtu(options: BridgeOptions) -> int:
