@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("ipam", "mix", "simulate", "attach", "firewall", "who")
+BENCHMARKS = ("ipam", "mix", "simulate", "attach", "growth", "firewall", "who")
 
 
 def main() -> int:

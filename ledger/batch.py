@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgpack
 from msgspec import Struct
 
-from .chain import Row, Tip, link
+from .chain import Row, Tip, link, pack
 from .registry import Registration, Registry
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def compose(events: Sequence[DCBEvent], tip: Tip, registry: Registry) -> Batch:
     for event in events:
         position += 1
         number = numbers[event.type]
-        tags = msgpack.packb(event.tags)
+        tags = pack(event.tags)
         chain = link(chain, position, frames[number], tags, event.data)
         rows.append((position, number, tags, event.data, chain))
         index.extend([(tag, position) for tag in dict.fromkeys(event.tags)])

@@ -7,7 +7,9 @@ Knows nothing of: events, or what the tables mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import bisect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from ..domain.events import Event, Recorded
@@ -66,7 +68,7 @@ class Journal:
     def undo(self) -> None:
         """Take back what was changed since `begin`, the last change first."""
         assert self._entries is not None, "there is no speculative fold to take back"
-        returned: dict[int, dict[Any, Any]] = {}  # Any: tables of every key and value type
+        returned: dict[int, tuple[dict[Any, Any], set[Any]]] = {}  # Any: tables of every key and value type
         for table, key, before in reversed(self._entries):
             if before is _ABSENT:
                 del table[key]
@@ -76,10 +78,10 @@ class Journal:
                 table.take(key)
             else:
                 if key not in table:
-                    returned[id(table)] = table
+                    returned.setdefault(id(table), (table, set()))[1].add(key)
                 table[key] = before
-        for table in returned.values():
-            _put_in_log_order(table)
+        for table, keys in returned.values():
+            _put_in_log_order(table, [key for key in keys if key in table])
         self._entries = None
 
     def put(self, table: dict[K, V], key: K, value: V) -> None:
@@ -115,9 +117,23 @@ class Journal:
             self._entries.append((ordinals, ordinal, _GIVEN))
 
 
-def _put_in_log_order(table: dict[Any, Any]) -> None:
-    """Sort what is listed the oldest first: a key that was dropped and came back would stand last."""
-    if all(isinstance(value, Recorded | int) for value in table.values()):
-        rows = sorted(table.items(), key=lambda row: row[1].position if isinstance(row[1], Recorded) else row[1])
-        table.clear()
-        table.update(rows)
+def _put_in_log_order(table: dict[Any, Any], returned: Sequence[Any]) -> None:
+    """Put keys that were dropped and came back, and so stand last, where they were: what is listed the oldest first.
+
+    Only what is newer than they are moves behind them. A table of millions is not sorted for one that came last.
+    """
+    if not returned or not all(isinstance(table[key], Recorded | int) for key in returned):
+        return
+
+    def place(key: Any) -> int:  # noqa: ANN401 - of any table
+        value = table[key]
+        return value.position if isinstance(value, Recorded) else int(value)
+
+    oldest = min(map(place, returned))
+    others = itertools.islice(reversed(table), len(returned), None)
+    newer = list(itertools.takewhile(lambda key: place(key) > oldest, others))
+    newer.reverse()
+    for key in returned:
+        bisect.insort(newer, key, key=place)
+    for key in newer:
+        table[key] = table.pop(key)

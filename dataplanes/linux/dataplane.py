@@ -130,6 +130,7 @@ class LinuxDataplane:
                 self._worker.later("reap", REAP_AFTER_SECONDS, lambda: self._reap(kernel), postpones=False)
             for place, announcement in run.announcements:
                 self._announcer.add(kernel, place, announcement)
+            self._announcer.make_way(kernel)
             if run.of(Namespace, removing=False):
                 self._worker.later("prepare", PREPARE_AFTER_SECONDS, lambda: prepare_room(kernel))
 
@@ -193,8 +194,9 @@ class LinuxDataplane:
         return found
 
     def _finish(self, kernel: Kernel) -> None:
-        """Reap what would be left lying, and close every socket."""
+        """Announce what was not yet, reap what would be left lying, and close every socket."""
         try:
+            self._announcer.finish(kernel)
             if self._must_reap:
                 with contextlib.suppress(OSError):  # tried again after the first change of the next process
                     self._reap(kernel)

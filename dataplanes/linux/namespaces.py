@@ -135,7 +135,7 @@ def drop(path: str) -> bool:
     A namespace that is no symbolic link is a mount: nothing else gives it a name.
     """
     try:
-        if Path(path).is_symlink():
+        if os.path.islink(path):  # noqa: PTH114 - thrice as quick as Path's, as below
             raise FileExistsError(errno.EEXIST, IN_THE_WAY, path)
         os.close(open_namespace(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -146,13 +146,13 @@ def drop(path: str) -> bool:
         if _library.umount2(path.encode(), MNT_DETACH | UMOUNT_NOFOLLOW):
             raise _error("umount2", path)
     check_vacant(path)
-    Path(path).unlink()
+    os.unlink(path)  # noqa: PTH108
     return True
 
 
 def check_vacant(path: str) -> None:
     """Check that a path is an empty file, as `reserve` makes it; FileExistsError when it is anything else."""
-    found = Path(path).lstat()
+    found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode) or found.st_size:
         raise FileExistsError(errno.EEXIST, IN_THE_WAY, path)
 

@@ -1,10 +1,10 @@
-"""Links, addresses and routes as rtnetlink messages, packed and unpacked by hand.
+"""Links, addresses, routes and neighbours as rtnetlink messages, packed and unpacked by hand.
 
 Packing the few messages of one attach through a general library costs more than the kernel's work on them. Keeps:
 what is packed here, pyroute2 decodes to the same (tests/dataplanes/linux/test_rtnetlink.py).
 Must not know: plans, sandboxes, whose links they are.
 
-Sources: linux/rtnetlink.h, if_link.h, if_addr.h, if_bridge.h, veth.h.
+Sources: linux/rtnetlink.h, if_link.h, if_addr.h, if_bridge.h, veth.h, neighbour.h.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from .netlink import (
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 
-IFF_UP = 0x1
+IFF_UP, IFF_NOARP = 0x1, 0x80
 LOOPBACK_INDEX = 1
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
@@ -48,6 +49,8 @@ SKIP_STATISTICS = 8
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 IFA_F_NODAD = 0x02
 
+NDA_DST, NTF_USE = 1, 0x01
+
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
 TABLE_MAIN, SCOPE_UNIVERSE, SCOPE_LINK, UNICAST = 254, 0, 253, 1
 
@@ -59,6 +62,7 @@ MARK = 117
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 
 NO_AUTOMATIC_IPV6 = nested(
     IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([ADDRESS_GENERATION_NONE])))
@@ -91,6 +95,8 @@ class Link(Struct, frozen=True, gc=False):
     is_hairpin: bool = False
     parameters: bytes = b""
     """What is particular to its kind (IFLA_INFO_DATA), for kinds that stand on another link; see `kinds`."""
+    asks: bool = True
+    """Whether it asks for its neighbours' MAC addresses."""
 
 
 class AddressEntry(Struct, frozen=True, gc=False):
@@ -277,6 +283,21 @@ def list_routes(family: int, protocol: int = 0) -> Message:
     return Message(RTM_GETROUTE, 0, _ROUTE.pack(family, 0, 0, 0, TABLE_MAIN, protocol, 0, 0, 0))
 
 
+def ask_for_neighbour(index: int, address: bytes) -> Message:
+    """Have the kernel ask a link, at once, who has an address (NTF_USE)."""
+    return Message(RTM_NEWNEIGH, CREATE, _neighbour(index, address, NTF_USE))
+
+
+def forget_neighbour(index: int, address: bytes) -> Message:
+    """Have it forget what it knows of the address, and that it has asked."""
+    return Message(RTM_DELNEIGH, 0, _neighbour(index, address, 0))
+
+
+def _neighbour(index: int, address: bytes, flags: int) -> bytes:
+    family = socket.AF_INET if len(address) == IPV4_BYTES else socket.AF_INET6
+    return _NEIGHBOUR.pack(family, index, 0, flags, 0) + attribute(NDA_DST, address)
+
+
 def decode_link(body: bytes) -> Link:
     """Unpack one link."""
     _, _, index, flags, _ = _LINK.unpack_from(body)
@@ -303,6 +324,7 @@ def decode_link(body: bytes) -> Link:
         bool(isolated),
         bool(hairpin),
         bytes(information.get(IFLA_INFO_DATA, b"")) if kind in KINDS_ON_A_PARENT else b"",
+        not flags & IFF_NOARP,
     )
 
 

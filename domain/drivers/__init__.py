@@ -24,6 +24,12 @@ Elsewhere = Callable[[str], NetworkDriver | None]
 
 _elsewhere: list[Elsewhere] = []
 
+TRAITS_KEPT = 1024
+"""Of so many networks at most."""
+
+_traits: dict[int, tuple[NetworkCreated, NetworkTraits]] = {}
+"""By the event's own identity: an event never changes, and while it is kept here no other has its number."""
+
 __all__ = [
     "DRIVERS",
     "BridgeDriver",
@@ -45,13 +51,15 @@ def ask_elsewhere(finder: Elsewhere) -> None:
 
 def find_driver(name: str) -> NetworkDriver | None:
     """Find a driver by its name: ours first."""
+    known = DRIVERS.get(name)
+    if known is not None:
+        return known
     for finder in _elsewhere:
-        if name in DRIVERS:
-            break
         found = finder(name)
         if found is not None:
             DRIVERS[name] = found
-    return DRIVERS.get(name)
+            return found
+    return None
 
 
 def driver_of(name: str) -> NetworkDriver:
@@ -66,8 +74,13 @@ def driver_of(name: str) -> NetworkDriver:
 
 
 def traits_of(network: NetworkCreated) -> NetworkTraits:
-    """Tell what a network is like."""
-    return driver_of(network.driver).traits(network.options)
+    """Tell what a network is like; asked for ten times with each endpoint, so the answer is kept with the event."""
+    known = _traits.get(id(network))
+    if known is None or known[0] is not network:
+        if len(_traits) >= TRAITS_KEPT:
+            _traits.clear()
+        known = _traits[id(network)] = (network, driver_of(network.driver).traits(network.options))
+    return known[1]
 
 
 def lower_host(networks: Iterable[NetworkCreated]) -> list[KernelObject]:

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netledger.domain.errors import LedgerDamaged
 from netledger.domain.events import AliasAdded, AliasRemoved, HostBooted
 from netledger.ledger.audit import first_broken, read_generic
+from netledger.ledger.chain import pack
 from netledger.ledger.ledger import Ledger
 
 EVENTS = 4
@@ -117,6 +121,21 @@ def test_the_chain_of_another_ledger_does_not_fit(closed: Path, tmp_path: Path) 
         connection.commit()
     with Ledger.open(other) as ledger:
         assert ledger.verify().bad_position == 1
+
+
+sizes = st.sampled_from([0, 1, 15, 16, 31, 32, 255, 256, 65535, 65536])
+"""Around each of the sizes from which MessagePack writes a value in another form."""
+
+
+@given(
+    st.integers(0, 2**63 - 1) | st.sampled_from([2**bits + more for bits in (7, 8, 16, 32) for more in (-1, 0, 1)]),
+    st.lists(sizes.map(bytes) | st.binary(max_size=40), min_size=3, max_size=3),
+    st.lists(st.text(max_size=40) | sizes.map(lambda size: "t" * size), max_size=20),
+)
+def test_what_is_hashed_has_one_form(position: int, parts: list[bytes], tags: list[str]) -> None:
+    """It is packed as the `msgpack` package does, by which others check the chain: byte for byte."""
+    assert pack([position, *parts]) == msgpack.packb([position, *parts])
+    assert pack(tags) == msgpack.packb(tags)
 
 
 def test_the_generic_reader_agrees_with_the_typed_one(closed: Path) -> None:

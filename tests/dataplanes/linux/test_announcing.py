@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,7 +74,7 @@ def test_count_and_interval(monkeypatch):
     monkeypatch.setattr(announcing.time, "monotonic", clock.monotonic)
 
     def announce(_, place, device):
-        said.append((round(clock.now, 2), place.path, device))
+        said.append((round(clock.now - announcing.QUIET_SECONDS, 2), place.path, device))
         if device == "broken":
             raise OSError(1, "no")
         return device not in gone
@@ -103,3 +104,41 @@ def test_many_are_said_in_parts(monkeypatch):
     clock.run()
     assert len(said) == announcing.AT_ONCE + 1
     assert clock.due is None
+
+
+def test_who_goes_on_goes_first(monkeypatch):
+    """Each job puts off what is to be announced, until it has waited long enough; then it comes between two jobs."""
+    clock, said = Clock(), []
+    monkeypatch.setattr(announcing.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(announcing, "announce", lambda *_: said.append(clock.now) or True)
+    announcer = Announcer(clock)
+    announcer.add(None, Place(SandboxKind.MANAGED, "p"), Announcement("s", "eth0", 1, 100))
+    waits = []
+    for _ in range(100):
+        clock.now += 0.8 * announcing.QUIET_SECONDS
+        announcer.make_way(None)
+        waits.append(clock.due[0] - clock.now)
+    assert waits[0] == pytest.approx(announcing.QUIET_SECONDS)
+    assert waits[-1] == 0
+    late = 0.8 * announcing.QUIET_SECONDS * (1 + waits.index(0))
+    assert announcing.PATIENCE_SECONDS <= late < announcing.PATIENCE_SECONDS + announcing.QUIET_SECONDS
+    clock.run()
+    assert len(said) == 1
+    assert clock.due is None
+
+
+def test_the_end_comes_soon(monkeypatch):
+    """What was never announced is, at most so many; what was announced once is given up, and so is the rest."""
+    clock, said = Clock(), []
+    monkeypatch.setattr(announcing.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(announcing, "announce", lambda _, __, device: said.append(device) or True)
+    announcer = Announcer(clock)
+    announcer.add(None, Place(SandboxKind.MANAGED, "p"), Announcement("s", "old", 3, 100))
+    clock.run()
+    new = [f"eth{number}" for number in range(announcing.AT_CLOSE + 5)]
+    for device in new:
+        announcer.add(None, Place(SandboxKind.MANAGED, "p"), Announcement("s", device, 3, 100))
+    announcer.finish(None)
+    assert said == ["old", *new[: announcing.AT_CLOSE]]
+    announcer.finish(None)
+    assert len(said) == 1 + announcing.AT_CLOSE

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netledger.dataplanes.linux import rtnetlink
@@ -113,6 +114,20 @@ def test_addresses(index, address, prefix):
     assert rtnetlink.decode_addresses([rtnetlink.add_address(index, address, prefix).body]) == [
         rtnetlink.AddressEntry(index, address, prefix, rtnetlink.MARK)
     ]
+
+
+@given(indices, addresses)
+def test_neighbours(index, address):
+    """An address that the kernel is to ask for, without an entry that stays, and the forgetting of it."""
+    for message, kind, flags, uses in (
+        (rtnetlink.ask_for_neighbour(index, address), rtnetlink.RTM_NEWNEIGH, CREATE, 1),
+        (rtnetlink.forget_neighbour(index, address), rtnetlink.RTM_DELNEIGH, 0, 0),
+    ):
+        assert (message.kind, message.flags) == (kind, flags)
+        found = decoded(ndmsg, message)
+        assert (found["ifindex"], found["family"], found["state"]) == (index, 2 if len(address) == 4 else 10, 0)
+        assert found["flags"] == uses
+        assert found.get_attr("NDA_DST") == text(address)
 
 
 @given(

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from netledger import Controller
+from netledger.dataplanes.linux import announcing
 from netledger.replay import drift, rebuild, repair
 
 from .conftest import inside, shell
@@ -201,8 +202,24 @@ class TestAnnouncements:
                 found.append((time.monotonic(), data))
         return found
 
+    @pytest.fixture(params=["kernel", "frames"])
+    def way(self, request, monkeypatch):
+        """Have the kernel asked to announce, as it should suffice; or have it refuse, so that frames are sent."""
+        sent = []
+        send = announcing._send_frames
+        monkeypatch.setattr(announcing, "_send_frames", lambda *given: sent.append(given) or send(*given))
+        if request.param == "frames":
+            monkeypatch.setattr(announcing, "_ask_for_own", lambda room, link, addresses: addresses)
+            monkeypatch.setattr(announcing, "_advertise", lambda kernel, room, link, addresses: addresses)
+        yield request.param
+        assert bool(sent) == (request.param == "frames"), "closing a packet socket is what the others wait for"
+
+    @pytest.mark.usefixtures("way")
     def test_count_and_interval(self, stage, controller):
-        """Twice, 200 ms apart, a gratuitous ARP request and a neighbour advertisement of the endpoint's addresses."""
+        """Twice, 200 ms apart, a gratuitous ARP request and a neighbour advertisement of the endpoint's addresses.
+
+        Whether the kernel sends them or a packet socket, they are the same, and no neighbour is left behind.
+        """
         network = controller.create_network("n", subnets=(V4, V6), ipv6=True, options={TIMES: 2, INTERVAL: 200})
         endpoint = network.create_endpoint("web")
         sandbox = controller.create_sandbox("web")
@@ -225,6 +242,7 @@ class TestAnnouncements:
             assert len(heard_at) == 2, frames
             assert heard_at[0] - begin < 0.5
             assert 0.15 < heard_at[1] - heard_at[0] < 0.6
+        assert "10.5.0.2" not in {entry["dst"] for entry in stage.ip("neigh", "show", namespace=sandbox.key)}
 
     def test_a_neighbour_learns_from_them(self, stage, controller):
         """A stale entry of the host for the address, of each family, names the new MAC address at once."""
@@ -260,6 +278,16 @@ class TestAnnouncements:
             attach(controller, network, "web")
             begin = time.monotonic()
         assert time.monotonic() - begin < 1.5
+
+    def test_closing_announces_what_was_not_yet(self, stage, tmp_path):
+        """A process that ends at once after an attach has announced it once all the same."""
+        with self.hear(stage, 2) as heard:
+            with Controller.open(tmp_path / "state", namespace=str(stage.host)) as controller:
+                network = controller.create_network("n", subnets=(V4,), options={TIMES: 3, INTERVAL: 2000})
+                endpoint, _ = attach(controller, network, "web")
+                device = endpoint.info().device
+            frames = self.frames(heard, device, 0.5)
+        assert len([data for _, data in frames if data[12:14] == b"\x08\x06"]) == 1
 
 
 @pytest.mark.parametrize("driver", ["bridge", "macvlan"])
