@@ -9,7 +9,7 @@ Knows nothing of: how a command is decided, how events are appended.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from ...domain.commands import Command, CreateEndpoint, CreateNetwork, PoolReque
 from ...domain.configuration_networks import with_configuration
 from ...domain.drivers import DRIVERS, NetworkTraits, find_driver
 from ...domain.endpoint_options import check_endpoint_options
-from ...domain.errors import Conflict, Invalid, Refusal
+from ...domain.errors import Conflict, Invalid, NotFound, Refusal
 from ...domain.events import DEFAULT_IPAM, GLOBAL_DEFAULT, LOCAL_DEFAULT, NetworkCreated, OptionValue
 from ...domain.facts import IpamAnswers, PoolAnswer
+from ...domain.ipam.driver import IpamDriver
 from ...domain.ipam.pools import NULL_IPAM, scope_of
 from ...domain.values import (
     HostId,
@@ -35,7 +36,8 @@ from ...domain.values import (
 )
 from ...domain.view import name_of
 from ...projections.views import Views
-from .discovery import PLUGIN_DIRECTORIES, find
+from .discovery import PLUGIN_DIRECTORIES, Address, find
+from .in_process import InProcess
 from .ipam import ADDRESS_TYPE, ENDPOINT_NAME, GATEWAY, MAC, Nature, Pool, RemoteIpam
 from .replaying import replay
 from .transport import PATIENCE, Limits, PluginFault, PluginRefused, Transport
@@ -44,6 +46,9 @@ OURS = frozenset({DEFAULT_IPAM, NULL_IPAM})
 MAC_ATTEMPTS = 16
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_LIMIT = 60.0
+
+Elsewhere = Callable[[str], IpamDriver | None]
+"""Makes the driver of a name that another distribution brings; None where none does."""
 
 
 class Debt(Struct, frozen=True):
@@ -70,14 +75,21 @@ class _Asked(Struct):
 
 
 class RemoteDrivers:
-    """The IPAM plugins of one host, as one batch after the other needs them."""
+    """The IPAM drivers of one host that are not ours, as one batch after the other needs them."""
 
     def __init__(
-        self, host: HostId, directories: Sequence[Path] = PLUGIN_DIRECTORIES, limits: Limits = PATIENCE
+        self,
+        host: HostId,
+        directories: Sequence[Path] = PLUGIN_DIRECTORIES,
+        limits: Limits = PATIENCE,
+        elsewhere: Elsewhere = lambda _: None,
     ) -> None:
         self._host = host
         self._directories = directories
         self._limits = limits
+        self._elsewhere = elsewhere
+        self._in_process: dict[str, InProcess] = {}
+        """Those of this process, which stay as they are when a call fails."""
         self._drivers: dict[str, RemoteIpam] = {}
         """Those that have shaken hands since this process began or they were last gone."""
         self._asked: dict[int, _Asked] = {}
@@ -124,7 +136,7 @@ class RemoteDrivers:
         """Have a plugin that has shaken hands, and that knows again what it had given where it wants to be told."""
         driver = self._drivers.get(name)
         if driver is None or driver.was_replaced():
-            driver = RemoteIpam(Transport(name, find(name, self._directories), self._limits))
+            driver = self._meet(name)
             if driver.nature().requires_replay:
                 self._differences += replay(driver, view, self._host)
             self._drivers[name] = driver
@@ -230,11 +242,31 @@ class RemoteDrivers:
         driver = self._drivers.get(debt.driver)
         try:
             if driver is None:  # it was lost meanwhile, and has not been told again what it had given
-                driver = RemoteIpam(Transport(debt.driver, find(debt.driver, self._directories), self._limits))
+                driver = self._meet(debt.driver)
             _return(driver, debt)
         except Refusal as error:
             return structs.replace(debt, why=error.because)
         return None
+
+    def _meet(self, name: str) -> RemoteIpam:
+        """Find a driver by its name: a plugin's file, or another distribution; both at once are refused."""
+        if name in self._in_process:
+            return RemoteIpam(self._in_process[name])
+        address: Address | NotFound
+        try:
+            address = find(name, self._directories)
+        except NotFound as error:
+            address = error
+        made = self._elsewhere(name)
+        if made is None:
+            if isinstance(address, NotFound):
+                raise address
+            return RemoteIpam(Transport(name, address, self._limits))
+        if isinstance(address, Address):
+            because = f"a distribution has it, and so has {address.found_in}"
+            raise Invalid(f"use IPAM driver {name!r}", because, "remove one of them: each has books of its own")
+        self._in_process[name] = InProcess(made)
+        return RemoteIpam(self._in_process[name])
 
     def _wait_for(self, name: str) -> None:
         self.lost(name)

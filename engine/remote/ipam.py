@@ -1,4 +1,4 @@
-"""An IPAM plugin: the six calls of Docker's `IpamDriver`, and its answers checked.
+"""An IPAM driver of others: the six calls of Docker's `IpamDriver`, and its answers checked.
 
 Keeps: an answer that is returned is one that the question allows: a block of the right family, an address inside its
 block with the block's prefix length, the very one that was asked for.
@@ -9,13 +9,14 @@ Source: libnetwork, docs/ipam.md and ipams/remote/api.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
 from ...domain.errors import Refusal
 from ...domain.ipam.pools import is_usable
 from ...domain.values import Subnet, check_name, family_of, format_address, parse_address, parse_subnet
-from .transport import AnswerT, PluginFault, PluginRefused, Transport, said
+from .transport import AnswerT, PluginFault, PluginRefused, said
 from .wire import (
     Activated,
     AddressGiven,
@@ -38,7 +39,21 @@ ENDPOINT_NAME = "com.docker.network.endpoint.name"
 IDENTIFIER_LIMIT = 4096
 
 
-def implemented(transport: Transport) -> tuple[str, ...]:
+class Calls(Protocol):
+    """How a driver is called: in another process (`Transport`), or in this one (`InProcess`)."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name."""
+
+    def call(self, method: str, question: Struct | None, answer: type[AnswerT], *, is_safe: bool = False) -> AnswerT:
+        """Ask `method`; return the answer. `is_safe`: to ask it twice changes nothing."""
+
+    def incarnation(self) -> tuple[int, int] | None:
+        """Tell one driver from the next that serves the same name, where that can be seen."""
+
+
+def implemented(transport: Calls) -> tuple[str, ...]:
     """Shake hands with a plugin, and tell what it implements: `NetworkDriver`, `IpamDriver`."""
     return tuple(transport.call("Plugin.Activate", None, Activated, is_safe=True).Implements or ())
 
@@ -62,9 +77,9 @@ class Pool(Struct, frozen=True):
 
 
 class RemoteIpam:
-    """An IPAM driver in another process. Every call may raise `PluginFault` and `PluginRefused`."""
+    """An IPAM driver that is not ours. Every call may raise `PluginFault` and `PluginRefused`."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Calls) -> None:
         self._transport = transport
         self._nature: Nature | None = None
         self._incarnation = transport.incarnation()

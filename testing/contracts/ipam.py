@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 
 from ...domain.errors import Refusal
-from .ipam_driver import Address, CheckedIpam, IpamDriver, Pool
+from ...domain.ipam.driver import AddressBooks
+from .ipam_driver import Address, CheckedIpam, Pool
 
-__all__ = ["UNTIL_BROKEN", "CheckedIpam", "IpamContract", "IpamDriver", "find_broken_rule"]
+__all__ = ["UNTIL_BROKEN", "AddressBooks", "CheckedIpam", "IpamContract", "find_broken_rule"]
 
 BLOCKS4 = ("10.0.0.0/30", "10.0.0.0/29", "10.0.0.4/30", "10.0.8.0/28")
 BLOCKS6 = ("fd00:0:0:1::/126", "fd00:0:0:1::/125", "fd00:0:0:2::/124")
@@ -133,7 +134,7 @@ class IpamContract:
     settings: ClassVar[settings] = UNTIL_BROKEN
     """How hard the state machine looks."""
 
-    def make_driver(self) -> IpamDriver:
+    def make_driver(self) -> AddressBooks:
         """Make a driver that has given nothing yet. Its `close`, if it has one, is called at the end."""
         raise NotImplementedError("say how to make your driver: override make_driver")
 

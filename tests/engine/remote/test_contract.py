@@ -18,8 +18,8 @@ from tests.engine.remote.conftest import PluginProcess
 class Client:
     """Our client behind libnetwork's seam, where everything is text. Each one's address spaces are new ones."""
 
-    def __init__(self, plugin: PluginProcess, number: int) -> None:
-        self.ipam = RemoteIpam(Transport(plugin.name, find(plugin.name, [plugin.directory])))
+    def __init__(self, ipam: RemoteIpam, number: int) -> None:
+        self.ipam = ipam
         self.number = number
         self.blocks: dict[str, Subnet] = {}
         self.ipam.nature()
@@ -61,4 +61,5 @@ class TestRemoteIpam(IpamContract):
 
     def make_driver(self) -> Client:
         self.made += 1
-        return Client(self.plugin, self.made)
+        transport = Transport(self.plugin.name, find(self.plugin.name, [self.plugin.directory]))
+        return Client(RemoteIpam(transport), self.made)
