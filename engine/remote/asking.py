@@ -109,7 +109,7 @@ class RemoteDrivers:
         match command:
             case CreateNetwork():
                 settled = _settled(view, command, self._host)
-                if settled.ipam_driver not in OURS and settled.pools and _traits(settled).has_addresses:
+                if settled.ipam_driver not in OURS and settled.pools and _traits(settled)[0].has_addresses:
                     return command, self._remembered(index, settled, None, view)[1]
             case CreateEndpoint():
                 network = view.network(command.network)
@@ -285,7 +285,7 @@ class _Asking(Struct):
     def network(self, command: CreateNetwork) -> tuple[Command, IpamAnswers]:
         """Ask for a network's pools, gateways and auxiliary addresses."""
         asked = f"create network {command.name!r}"
-        needed = _traits(command).gateway_families
+        needed = _needs_gateway(command)
         nature = self.driver.nature()
         options = {label: _text(value) for label, value in command.ipam_options.items()}
         requests = [structs.replace(request, space=_space(request, nature)) for request in command.pools]
@@ -481,14 +481,19 @@ def _settled(view: Views, command: CreateNetwork, host: HostId) -> CreateNetwork
         return command
 
 
-def _traits(command: CreateNetwork) -> NetworkTraits:
-    """Tell what a network will be like. Raises what its rule will say is wrong with its driver and options."""
+def _traits(command: CreateNetwork) -> tuple[NetworkTraits, bool]:
+    """Tell what a network will be like, and whether internal. Raises what its rule will say is wrong with it."""
     asked = f"create network {command.name!r}"
     driver = find_driver(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
-    options, _ = driver.settle(driver.options(command.options, asked), asked, internal=command.internal)
-    return driver.traits(options)
+    options, internal = driver.settle(driver.options(command.options, asked), asked, internal=command.internal)
+    return driver.traits(options), internal
+
+
+def _needs_gateway(command: CreateNetwork) -> frozenset[int]:
+    traits, internal = _traits(command)
+    return traits.needs_gateway(internal=internal)
 
 
 def _text(value: OptionValue) -> str:
