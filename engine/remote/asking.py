@@ -39,7 +39,7 @@ from ...projections.views import Views
 from .discovery import PLUGIN_DIRECTORIES, Address, find
 from .in_process import InProcess
 from .ipam import ADDRESS_TYPE, ENDPOINT_NAME, GATEWAY, MAC, Nature, Pool, RemoteIpam
-from .replaying import replay
+from .replaying import replay, replay_one
 from .transport import PATIENCE, Limits, PluginFault, PluginRefused, Transport
 
 OURS = frozenset({DEFAULT_IPAM, NULL_IPAM})
@@ -174,11 +174,14 @@ class RemoteDrivers:
                 owed.setdefault(debt.driver, []).append(failed)
         return [debt for debts in owed.values() for debt in debts]
 
-    def give_back(self, debts: Sequence[Debt], view: Views) -> Iterator[tuple[Debt, str | None]]:
+    def give_back(
+        self, debts: Sequence[Debt], is_due: Callable[[Debt], bool], view: Views
+    ) -> Iterator[tuple[Debt, str | None]]:
         """Give back what is owed, addresses before their pools; tell what came of each that was tried.
 
-        None: it was taken back. Text: what the plugin said when it refused, which ends the matter as well. A plugin
-        that does not answer is left alone for a while: its debts come back with `why`, the first of them at least.
+        `is_due` is asked in the last moment whether it is still to be given back, by then. None: it was taken back.
+        Text: what the plugin said when it refused, which ends the matter as well. A plugin that does not answer is left
+        alone for a while: its debts come back with `why`, the first of them at least.
         """
         still_owed: set[tuple[str, str]] = set()
         for debt in sorted(debts, key=lambda debt: not debt.address):
@@ -189,6 +192,8 @@ class RemoteDrivers:
             refused = None
             try:
                 driver = self.ready(debt.driver, view)
+                if not is_due(debt):
+                    continue
                 try:
                     _return(driver, debt)
                 except PluginRefused as refusal:
@@ -200,6 +205,23 @@ class RemoteDrivers:
             else:
                 self._waiting.pop(debt.driver, None)
                 yield debt, refused
+
+    def ask_again(self, debt: Debt, view: Views) -> None:
+        """Ask for what somebody here was given in the moment in which it went back: it may have been taken from them.
+
+        One that had it back before it gave it anew refuses, and nothing is lost.
+        """
+        driver = self._drivers.get(debt.driver)
+        pool = view.driver_pools.find(debt.driver, debt.pool)
+        if driver is None or pool is None:
+            return
+        with suppress(PluginFault):
+            is_lost = not list(replay_one(driver, view, pool, debt.address))
+            if is_lost and not driver.nature().requires_replay:  # which is given it either way
+                self._differences.append(
+                    f"IPAM plugin {debt.driver}: {debt} went back while another writer was given it; "
+                    "it was asked for again, and given"
+                )
 
     def take_differences(self) -> list[str]:
         """Say what plugins answered otherwise than the log has it, when they were asked again; each line once."""

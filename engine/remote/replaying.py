@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...domain.events import AddressAllocated, PoolAllocated
-from ...domain.values import HostId, format_address
+from ...domain.values import HostId, PoolId, format_address
 from ...projections.views import Views
 from .ipam import ADDRESS_TYPE, GATEWAY, RemoteIpam
 from .transport import PluginFault, PluginRefused
@@ -24,6 +24,18 @@ def replay(driver: RemoteIpam, view: Views, host: HostId) -> Iterator[str]:
     for pool in view.driver_pools.of(driver.name):
         if pool.event.host == host:
             yield from _pool(driver, view, pool.event)
+
+
+def replay_one(driver: RemoteIpam, view: Views, pool: PoolId, address: bytes) -> Iterator[str]:
+    """Ask a plugin again for one address, or (empty) for a pool and all that is held of it; as `replay` does."""
+    record = view.pool(pool)
+    assert record is not None, "a pool that was found is there"
+    if not address:
+        yield from _pool(driver, view, record.event)
+        return
+    holder = view.holder(pool, address)
+    if holder is not None:
+        yield from _address(driver, record.event, record.event.driver_pool, holder.event, "")
 
 
 def _pool(driver: RemoteIpam, view: Views, pool: PoolAllocated) -> Iterator[str]:

@@ -401,6 +401,62 @@ def test_what_another_writer_is_given_is_not_given_back(plugin: PluginProcess, o
     assert one.views.driver_pools.owed == {}
 
 
+@pytest.mark.parametrize("moment", ["before the call", "in the call"])
+def test_what_another_writer_gave_back_and_was_given_is_left_to_it(
+    plugin: PluginProcess, opened: Opened, state: Path, moment: str
+) -> None:
+    """One deletes an endpoint; before it calls, another gives its address back for it, and is given it anew."""
+    one, other = opened(state), opened(state)
+    create(one).create_endpoint("a", addresses=["10.9.0.2"])
+    calls = []
+
+    def meanwhile(work: Callable[..., Any]) -> Callable[..., Any]:
+        def late(*arguments: Any) -> Any:
+            if not calls:
+                calls.append(1)
+                other.create_sandbox("x")  # with which it gives back what is owed
+                other.network("n").create_endpoint("theirs", addresses=["10.9.0.2"])
+            return work(*arguments)
+
+        return late
+
+    place: tuple[Any, str] = (asking.RemoteDrivers, "ready") if moment == "before the call" else (asking, "_return")
+    with mock.patch.object(*place, meanwhile(getattr(*place))):
+        one.endpoint("a").delete()
+    assert plugin.pools == {POOL: ["10.9.0.1", "10.9.0.2"]}, "theirs is not taken from them"
+    assert len(plugin.calls("ReleaseAddress")) == (1 if moment == "before the call" else 2)
+    told = [line for event in events(one, DriftDetected) for line in event.differences]
+    assert bool(told) == (moment == "in the call")
+    other.endpoint("theirs").delete()
+    assert plugin.pools == {POOL: ["10.9.0.1"]}
+    assert one.views.driver_pools.owed == {}
+
+
+def test_what_another_writer_owes_anew_is_owed_until_it_went_back(
+    plugin: PluginProcess, opened: Opened, state: Path
+) -> None:
+    """It went back, was given to another, deleted and not taken: the first debt's end is not that of the second."""
+    one, other = opened(state), opened(state)
+    create(one).create_endpoint("a")
+    give_back = asking._return
+    calls = []
+
+    def late(*arguments: Any) -> None:
+        give_back(*arguments)
+        if not calls:
+            calls.append(1)
+            theirs = other.network("n").create_endpoint("theirs", addresses=["10.9.0.2"])
+            plugin.misbehave("ReleaseAddress", "status", [500, "{}"])
+            theirs.delete()
+
+    with mock.patch.object(asking, "_return", late):
+        one.endpoint("a").delete()
+    with one.reading() as views:
+        assert [key[3] for key in views.driver_pools.owed] == [parse_address("10.9.0.2")]
+    one.create_sandbox("y")
+    assert plugin.pools == {POOL: ["10.9.0.1"]}
+
+
 def test_a_debt_of_what_is_held_ends_without_a_call(plugin: PluginProcess, opened: Opened) -> None:
     """However it came to be owed."""
     controller = opened()
