@@ -61,11 +61,12 @@ def return_owed(machine: Machine, author: Author) -> None:
         return _since(machine, debt) is not None and debt not in held
 
     due = [debt for debt in debts if is_due(debt)]
-    for debt, refused in remote.give_back(due, is_due, machine.views):
-        if not debt.why:
-            ends[debt] = ReturnEnded(*origin, debt.driver, debt.pool, debt.address, refused or "")
-        elif not _is_known(machine, debt):
-            events.append(ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why))
+    with remote.together():
+        for debt, refused in remote.give_back(due, is_due, machine.views):
+            if not debt.why:
+                ends[debt] = ReturnEnded(*origin, debt.driver, debt.pool, debt.address, refused or "")
+            elif not _is_known(machine, debt):
+                events.append(ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why))
     machine.catch_up()
     for debt in ends:
         if is_held(machine.views, debt):
@@ -83,6 +84,16 @@ def meet_drivers(machine: Machine, author: Author) -> list[str]:
     One that keeps no record is told again what it had given. Return a line for each that is not as it should be.
     """
     machine.catch_up()
+    with machine.decider.remote.together():
+        told = _meet_all(machine, author)
+        return_owed(machine, author)
+    for host, name, pool, _ in machine.views.driver_pools.owed:
+        if host == machine.host:
+            told.append(f"IPAM plugin {name} is to get something of its pool {pool} back, and did not take it yet")
+    return list(dict.fromkeys(told))
+
+
+def _meet_all(machine: Machine, author: Author) -> list[str]:
     pools = machine.views.driver_pools.pools.values()
     told = []
     for name in dict.fromkeys(record.event.ipam_driver for record in pools if record.event.host == machine.host):
@@ -94,11 +105,7 @@ def meet_drivers(machine: Machine, author: Author) -> list[str]:
     if differences:
         machine.record(differences)
         told += [line for event in differences for line in event.differences]
-    return_owed(machine, author)
-    for host, name, pool, _ in machine.views.driver_pools.owed:
-        if host == machine.host:
-            told.append(f"IPAM plugin {name} is to get something of its pool {pool} back, and did not take it yet")
-    return list(dict.fromkeys(told))
+    return told
 
 
 def _differences(machine: Machine, origin: Origin) -> list[DriftDetected]:

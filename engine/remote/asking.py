@@ -8,9 +8,10 @@ Knows nothing of: how a command is decided, how events are appended.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -39,7 +40,7 @@ from ...projections.views import Views
 from .discovery import PLUGIN_DIRECTORIES, Address, find
 from .in_process import InProcess
 from .ipam import ADDRESS_TYPE, ENDPOINT_NAME, GATEWAY, MAC, Nature, Pool, RemoteIpam
-from .replaying import replay, replay_one
+from .replaying import Retelling, replay_one
 from .transport import PATIENCE, Limits, PluginFault, PluginRefused, Transport
 
 OURS = frozenset({DEFAULT_IPAM, NULL_IPAM})
@@ -92,6 +93,10 @@ class RemoteDrivers:
         """Those of this process, which stay as they are when a call fails."""
         self._drivers: dict[str, RemoteIpam] = {}
         """Those that have shaken hands since this process began or they were last gone."""
+        self._retelling: dict[str, Retelling] = {}
+        """Those that have shaken hands and not been told again everything yet."""
+        self._until = math.inf
+        """When the time is over that all calls share which no command asks for; infinite outside `together`."""
         self._asked: dict[int, _Asked] = {}
         """By a command's place in the batch."""
         self._unused: list[Debt] = []
@@ -136,15 +141,34 @@ class RemoteDrivers:
         """Have a plugin that has shaken hands, and that knows again what it had given where it wants to be told."""
         driver = self._drivers.get(name)
         if driver is None or driver.was_replaced():
-            driver = self._meet(name)
+            retelling = self._retelling.pop(name, None)
+            if retelling is None or retelling.driver.was_replaced():
+                retelling = Retelling(self._meet(name), self._host)
+            driver = retelling.driver
             if driver.nature().requires_replay:
-                self._differences += replay(driver, view, self._host)
+                with self.together():
+                    self._tell_again(retelling, view)
             self._drivers[name] = driver
         return driver
 
     def lost(self, name: str) -> None:
         """Take notice that a plugin did not answer: it may be another one when it does, at another address."""
         self._drivers.pop(name, None)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all calls that are made meanwhile, and that no command asks for, share one time limit."""
+        before = self._until
+        self._until = min(before, time.monotonic() + self._limits.together_seconds)
+        try:
+            yield
+        finally:
+            self._until = before
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the time is over that the calls share."""
+        return time.monotonic() >= self._until
 
     # --- after the batch
 
@@ -186,7 +210,8 @@ class RemoteDrivers:
         still_owed: set[tuple[str, str]] = set()
         for debt in sorted(debts, key=lambda debt: not debt.address):
             due, _ = self._waiting.get(debt.driver, (0.0, 0.0))
-            if time.monotonic() < due or (not debt.address and (debt.driver, debt.pool) in still_owed):
+            is_waiting = time.monotonic() < due or self.is_out_of_time
+            if is_waiting or (not debt.address and (debt.driver, debt.pool) in still_owed):
                 still_owed.add((debt.driver, debt.pool))
                 continue
             refused = None
@@ -270,6 +295,16 @@ class RemoteDrivers:
             return structs.replace(debt, why=error.because)
         return None
 
+    def _tell_again(self, retelling: Retelling, view: Views) -> None:
+        """Tell a plugin again what it had given, as far as the time goes; what is told once is not told twice."""
+        try:
+            for line in retelling.go_on(view, self._until):
+                self._differences.append(line)
+        except PluginFault:
+            if self.is_out_of_time:
+                self._retelling[retelling.driver.name] = retelling
+            raise
+
     def _meet(self, name: str) -> RemoteIpam:
         """Find a driver by its name: a plugin's file, or another distribution; both at once are refused."""
         if name in self._in_process:
@@ -283,7 +318,7 @@ class RemoteDrivers:
         if made is None:
             if isinstance(address, NotFound):
                 raise address
-            return RemoteIpam(Transport(name, address, self._limits))
+            return RemoteIpam(Transport(name, address, self._limits, lambda: self._until))
         if isinstance(address, Address):
             because = f"a distribution has it, and so has {address.found_in}"
             raise Invalid(f"use IPAM driver {name!r}", because, "remove one of them: each has books of its own")

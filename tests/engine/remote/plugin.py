@@ -141,7 +141,10 @@ class Handler(BaseHTTPRequestHandler):
             if trick is None or trick.get("after"):
                 status, answer = self.work(method, asked)
                 BOOKS.keep()
-        if trick is not None:
+        if trick is not None and trick["how"] == "late":
+            time.sleep(trick["value"])
+            self.answer(status, answer)
+        elif trick is not None:
             self.misbehave(trick["how"], trick.get("value"))
         else:
             self.answer(status, answer)

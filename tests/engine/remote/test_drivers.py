@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +30,7 @@ from netledger.domain.events import (
 from netledger.domain.objects import Bridge
 from netledger.domain.values import EndpointId, NetworkId, parse_address
 from netledger.engine import opening
-from netledger.engine.remote import PluginFault, PluginRefused, asking
+from netledger.engine.remote import Limits, PluginFault, PluginRefused, asking
 from netledger.ledger.ledger import Ledger
 from netledger.projections.views import Views
 from netledger.testing.checkers import check_log
@@ -625,6 +627,66 @@ def test_a_plugin_that_forgets_is_told_again(
     ]
     assert events(again, DriftDetected) == []
     assert again.recovery is None
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> Limits:
+    """Let all plugins together have a moment at a start."""
+    limits = Limits(1.0, 2.0, 2.0, together_seconds=0.5)
+    monkeypatch.setattr(opening, "RemoteDrivers", partial(asking.RemoteDrivers, limits=limits))
+    return limits
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_start_waits_for_all_plugins_together_no_longer_than_its_time(
+    start_plugin: Callable[..., PluginProcess], opened: Opened, state: Path
+) -> None:
+    """A slow one that forgets is told the rest the next time, and what was answered not twice."""
+    plugins = [start_plugin("--replay", name=name) for name in ("lab", "slow")]
+    controller = opened(state)
+    network = create(controller)
+    for number in range(6):
+        network.create_endpoint(f"e{number}")
+    controller.create_network("m", ipam_driver="slow", subnets=["10.8.0.0/24"]).create_endpoint("other")
+    controller.close()
+    for plugin in plugins:
+        plugin.kill()
+        plugin.start()
+        plugin.misbehave("RequestAddress", "late", 0.2, times=3, after=True)
+    begun = time.monotonic()
+    controller = opened(state)
+    assert time.monotonic() - begun < 1.5
+    assert controller.recovery is not None
+    assert "the time" in " ".join(controller.recovery.warnings)
+    first = len(plugins[0].calls("RequestAddress"))
+    assert 1 <= first <= 3, "the gateway and an endpoint or two of seven"
+    assert plugins[1].calls("RequestAddress") == []
+    controller.network("n").create_endpoint("late")  # which goes on where the start has stopped
+    asked = [call["Address"] for call in plugins[0].calls("RequestAddress") if call["Address"]]
+    assert sorted(set(asked)) == [f"10.9.0.{number}" for number in range(1, 8)]
+    assert len(asked) <= len(set(asked)) + 1, "what was cut short is asked for twice, and no more"
+    assert len(plugins[0].pools[POOL]) == 8
+
+
+@pytest.mark.usefixtures("hurry")
+def test_what_is_owed_is_given_back_as_far_as_the_time_goes(plugin: PluginProcess, opened: Opened, state: Path) -> None:
+    """The rest stays owed, a start says so, and the next one goes on."""
+    controller = opened(state)
+    network = create(controller)
+    endpoints = [network.create_endpoint(f"e{number}") for number in range(6)]
+    plugin.kill()
+    for endpoint in endpoints:
+        endpoint.delete()
+    controller.close()
+    plugin.start()
+    plugin.misbehave("ReleaseAddress", "late", 0.2, times=9, after=True)
+    begun = time.monotonic()
+    controller = opened(state)
+    assert time.monotonic() - begun < 1.5
+    assert controller.recovery is not None
+    assert "is to get something of its pool" in " ".join(controller.recovery.warnings)
+    assert 1 <= len(plugin.calls("ReleaseAddress")) <= 3
+    assert len(controller.views.driver_pools.owed) >= 3
 
 
 def test_a_plugin_that_crashed_meanwhile_is_told_again_before_it_is_asked(
