@@ -4,6 +4,7 @@ from .asking import RemoteDrivers
 from .discovery import PLUGIN_DIRECTORIES, Address, addresses, find
 from .in_process import InProcess
 from .ipam import RemoteIpam, implemented
+from .tls import Tls
 from .transport import Limits, PluginFault, PluginRefused, Transport
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PluginRefused",
     "RemoteDrivers",
     "RemoteIpam",
+    "Tls",
     "Transport",
     "addresses",
     "find",

@@ -1,4 +1,4 @@
-"""Calling a plugin: one HTTP POST with JSON each way, over a unix socket or TCP.
+"""Calling a plugin: one HTTP POST with JSON each way, over a unix socket, TCP or TLS.
 
 Keeps: a call ends within `Limits.total_seconds` and reads at most `Limits.answer_bytes`, whatever the plugin does. A
 call is repeated only while the plugin has not had it, or where asking twice is the same as asking once. No proxy is
@@ -21,6 +21,7 @@ from msgspec import Struct
 from ...domain.errors import Unavailable
 from .discovery import Address
 from .resolving import connect
+from .tls import secured
 
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.1+json"
 TEXT_LIMIT = 500
@@ -149,7 +150,7 @@ class Transport:
     def _connect(self, deadline: float) -> socket.socket:
         seconds = max(0.001, min(self.limits.connect_seconds, deadline - time.monotonic()))
         if not self.address.path:
-            return connect(self.address.host, self.address.port, seconds)
+            return self._connect_to_host(time.monotonic() + seconds)
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             connected.settimeout(seconds)
@@ -158,6 +159,17 @@ class Transport:
             connected.close()
             raise
         return connected
+
+    def _connect_to_host(self, deadline: float) -> socket.socket:
+        connected = connect(self.address.host, self.address.port, deadline - time.monotonic())
+        if self.address.tls is None:
+            return connected
+        try:
+            connected.settimeout(max(0.001, deadline - time.monotonic()))
+            return secured(connected, self.address.host, self.address.tls)
+        except BaseException:
+            connected.close()
+            raise
 
 
 class _Stream:
