@@ -32,8 +32,10 @@ class AddressBooks(Protocol):
     ) -> tuple[str, str, Mapping[str, str]]:
         """Take a block; return the pool's id, the block, and data about it.
 
-        `pool` empty: any free block, of IPv6 if `v6`. `sub_pool` is a block in `pool` that chosen addresses come from.
-        Refused: text that is no block, a block that overlaps another pool of the address space, and when none is left.
+        `pool` empty: any free block, of IPv6 if `v6`; an address that is all zero, `0.0.0.0/24` or `::/64`: any free
+        one of that size. A driver may refuse to choose. `sub_pool` is a block in `pool` that chosen addresses come
+        from. Refused: text that is no block, a block that overlaps another pool of the address space, and when none is
+        left.
         """
 
     def release_pool(self, pool_id: str, /) -> None:

@@ -386,10 +386,6 @@ class _Asking(Struct):
 
     def _check(self, request: PoolRequest, asked: str) -> None:
         """Refuse what need not be asked for: it is refused whatever the answer."""
-        if request.size:
-            raise Invalid(
-                asked, f"IPAM plugin {self.driver.name!r} is not asked for a block of a size", "name a subnet"
-            )
         if request.subnet is not None:
             self._check_free(request.space, request.subnet, asked)
 
@@ -404,7 +400,10 @@ class _Asking(Struct):
 
     def _pool(self, request: PoolRequest, sub_pool: str, options: Mapping[str, str], mine: Sequence[Subnet]) -> Pool:
         try:
-            pool = self.driver.take_pool(request.space, request.subnet, sub_pool, options, is_v6=request.family == 6)
+            is_v6 = request.family == 6
+            pool = self.driver.take_pool(
+                request.space, request.subnet, sub_pool, options, is_v6=is_v6, size=request.size
+            )
         except PluginFault as fault:
             if fault.given and not self._is_known(fault.given):
                 self.given.append(Debt(self.driver.name, fault.given, b""))

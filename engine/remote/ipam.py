@@ -106,20 +106,23 @@ class RemoteIpam:
         return self._nature
 
     def take_pool(
-        self, space: str, block: Subnet | None, sub_pool: str, options: Mapping[str, str], *, is_v6: bool
+        self, space: str, block: Subnet | None, sub_pool: str, options: Mapping[str, str], *, is_v6: bool, size: int = 0
     ) -> Pool:
         """Take a block, a certain one or (None) any of a family; `sub_pool` is the part that addresses come from.
+
+        With a `size`, any block with this prefix length: libnetwork hands such a request on as `0.0.0.0/24`.
 
         An answer that is wrong is not given back here, since it may be a pool that somebody has: the fault's `given`
         says which it was.
         """
         method = "RequestPool"
-        wanted = PoolWanted(space, str(block) if block else "", sub_pool, dict(options), is_v6)
+        sized = str(Subnet(bytes(16 if is_v6 else 4), size)) if size else ""
+        wanted = PoolWanted(space, str(block) if block else sized, sub_pool, dict(options), is_v6)
         given = self._ask(method, wanted, PoolGiven)
         if not 0 < len(given.PoolID) <= IDENTIFIER_LIMIT:
             raise self._wrong(method, f"a pool id of {len(given.PoolID)} characters")
         try:
-            return self._checked(given, block, is_v6=is_v6)
+            return self._checked(given, block, size, is_v6=is_v6)
         except PluginFault as fault:
             fault.given = given.PoolID
             raise
@@ -173,7 +176,7 @@ class RemoteIpam:
         except Refusal as error:
             raise self._wrong("GetDefaultAddressSpaces", f"{error.because}: {said(name)!r}") from None
 
-    def _checked(self, given: PoolGiven, block: Subnet | None, *, is_v6: bool) -> Pool:
+    def _checked(self, given: PoolGiven, block: Subnet | None, size: int, *, is_v6: bool) -> Pool:
         method = "RequestPool"
         try:
             subnet = parse_subnet(given.Pool)
@@ -183,6 +186,10 @@ class RemoteIpam:
             raise self._wrong(method, f"{subnet} is not the block that was asked for, {block}")
         if (subnet.family == 6) != is_v6:
             raise self._wrong(method, f"{subnet} is not an IPv{6 if is_v6 else 4} block")
+        if size and subnet.prefix != size:
+            raise self._wrong(method, f"{subnet} is not of the size that was asked for, /{size}")
+        if size and not any(subnet.address):
+            raise self._wrong(method, f"{subnet} is what a size is asked for with, not a block; name a subnet")
         data = given.Data or {}
         gateway = b""
         if GATEWAY in data:

@@ -62,12 +62,14 @@ class SiteIpam:
         options: Mapping[str, str],
         v6: bool,  # noqa: FBT001  # as libnetwork calls it
     ) -> tuple[str, str, dict[str, str]]:
-        """Take a block that overlaps no other of its space; the lowest of the site's own where none is named."""
+        """Take a block that overlaps no other of its space; if none is named, the lowest of the site's own."""
         del options
         with self._books() as pools:
             taken = [ipaddress.ip_network(its["block"]) for its in pools.values() if its["space"] == address_space]
             try:
-                block = ipaddress.ip_network(pool) if pool else _lowest(taken, v6=v6)
+                block = ipaddress.ip_network(pool or ("::/0" if v6 else "0.0.0.0/0"))
+                if not int(block.network_address):  # which asks for a size, like 0.0.0.0/24
+                    block = _lowest(taken, block.prefixlen, v6=v6)
                 part = ipaddress.ip_network(sub_pool) if sub_pool else block
             except ValueError as error:
                 raise No(str(error)) from error
@@ -124,9 +126,9 @@ def _find(pools: dict[str, Pool], pool_id: str) -> Pool:
     return pools[pool_id]
 
 
-def _lowest(taken: list[Block], *, v6: bool) -> Block:
-    base, size = CHOSEN_FROM[v6]
-    blocks = ipaddress.ip_network(base).subnets(new_prefix=size)
+def _lowest(taken: list[Block], size: int, *, v6: bool) -> Block:
+    base, usual = CHOSEN_FROM[v6]
+    blocks = ipaddress.ip_network(base).subnets(new_prefix=size or usual)
     found = next((block for block in blocks if not any(_overlap(block, other) for other in taken)), None)
     if found is None:
         raise No(f"{base} is used up")

@@ -131,6 +131,8 @@ class IpamContract:
     """Whether a pool can be had without naming a block."""
     has_sub_pools: ClassVar[bool] = True
     """Whether the addresses can be restricted to a part of the pool; otherwise that is refused."""
+    sizes: ClassVar[tuple[int, ...]] = ()
+    """Of which sizes (prefix lengths) an IPv4 block can be had without naming one; otherwise that is refused."""
     settings: ClassVar[settings] = UNTIL_BROKEN
     """How hard the state machine looks."""
 
@@ -248,6 +250,14 @@ class IpamContract:
             for pool in chosen:
                 if pool is not None:
                     self._address(ipam, pool)
+
+    def test_a_pool_of_a_size_can_be_had(self, ipam: CheckedIpam) -> None:
+        """Two of each size: free blocks that have it, and addresses."""
+        for size in self.sizes:
+            for _ in range(2):
+                pool = ipam.request_pool(f"0.0.0.0/{size}")
+                assert pool is not None, ipam.say(f"a block of size /{size} can be had")
+                self._address(ipam, pool)
 
     def test_a_sub_pool_restricts_what_is_chosen(self, ipam: CheckedIpam) -> None:
         """Chosen addresses are in it, with the whole pool's prefix length; a preferred one may be outside."""

@@ -108,7 +108,8 @@ class CheckedIpam:
         call = f'{name} = request_pool("{block}"{elsewhere}{part}{", v6=True" if v6 else ""})'
         space = space or self.spaces[0]
         answer = self._ask(call, lambda: self.driver.request_pool(space, block, sub_pool, {}, v6))
-        wanted = ipaddress.ip_network(block) if block else None
+        size = _size_of(block)
+        wanted = ipaddress.ip_network(block) if block and not size else None
         if answer is None:
             self._check_pool_refusal(wanted, space, v6=v6, has_sub_pool=bool(sub_pool))
             return None
@@ -116,6 +117,8 @@ class CheckedIpam:
         self.steps[-1] += f"  # {text}"
         got = ipaddress.ip_network(text)
         assert wanted in {None, got}, self.say(f"the block that was asked for is given: {wanted}, not {got}")
+        assert size in {0, got.prefixlen}, self.say(f"a block of the size that was asked for is given, not {got}")
+        assert got.network_address != got.network_address.__class__(0), self.say(f"{got} is asked for with, not given")
         assert got.version == (6 if v6 else 4), self.say(f"an IPv{6 if v6 else 4} pool was asked for, not {got}")
         for other in self.living(space):
             assert not _overlap(got, other.block), self.say(
@@ -249,6 +252,12 @@ class CheckedIpam:
         else:
             holder = pool.held.get(address)
             assert holder in {None, "gateway"}, self.say(f"{address} is {holder}: it can be released")
+
+
+def _size_of(text: str) -> int:
+    """Read what size of block is asked for, by an address that is all zero; 0 where a block is named, or none."""
+    address, _, prefix = text.partition("/")
+    return int(prefix) if address in {"0.0.0.0", "::"} else 0  # noqa: S104  # no address to listen on
 
 
 def _overlap(one: Block, other: Block) -> bool:

@@ -51,7 +51,9 @@ class Books:
 
     def request_pool(self, asked: dict[str, Any]) -> dict[str, Any]:
         try:
-            block = ipaddress.ip_network(asked["Pool"]) if asked["Pool"] else self.choose(asked)
+            block = ipaddress.ip_network(asked["Pool"]) if asked["Pool"] else self.choose(asked, 0)
+            if not int(block.network_address):
+                block = self.choose(asked, block.prefixlen)
             part = ipaddress.ip_network(asked["SubPool"]) if asked["SubPool"] else None
         except ValueError as error:
             raise Refused(str(error)) from None
@@ -76,10 +78,10 @@ class Books:
             data = {GATEWAY: gateway}
         return {"PoolID": identity, "Pool": str(block), "Data": data}
 
-    def choose(self, asked: dict[str, Any]) -> Any:
+    def choose(self, asked: dict[str, Any], size: int) -> Any:
         version = 6 if asked["V6"] else 4
         taken = [ipaddress.ip_network(pool["block"]) for pool in self.pools.values()]
-        for block in ipaddress.ip_network(SUBNETS[version]).subnets(new_prefix=SIZES[version]):
+        for block in ipaddress.ip_network(SUBNETS[version]).subnets(new_prefix=size or SIZES[version]):
             if not any(other.version == version and other.overlaps(block) for other in taken):
                 return block
         raise Refused("no pool is left")

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from netledger.domain.errors import Refusal
 from netledger.domain.values import Subnet, format_address, parse_address, parse_subnet
+from netledger.engine.addresses import read_block
 from netledger.engine.remote import RemoteIpam, Transport, find
 from netledger.testing.contracts.ipam import UNTIL_BROKEN, IpamContract
 from tests.engine.remote.conftest import PluginProcess
@@ -27,8 +28,8 @@ class Client:
     def request_pool(
         self, space: str, pool: str, sub_pool: str, options: Mapping[str, str], v6: bool, /
     ) -> tuple[str, str, Mapping[str, str]]:
-        block = parse_subnet(pool) if pool else None
-        given = self.ipam.take_pool(f"{space}{self.number}", block, sub_pool, options, is_v6=v6)
+        block, size = read_block(pool) if pool else (None, 0)
+        given = self.ipam.take_pool(f"{space}{self.number}", block, sub_pool, options, is_v6=v6, size=size)
         self.blocks[given.identifier] = given.block
         return given.identifier, str(given.block), given.data
 
@@ -52,6 +53,7 @@ class TestRemoteIpam(IpamContract):
 
     refusals = (Refusal,)
     address_spaces = ("testLocal", "testGlobal")
+    sizes = (24, 29)
     settings: ClassVar[settings] = settings(UNTIL_BROKEN, max_examples=10, stateful_step_count=12)
 
     @pytest.fixture(autouse=True)

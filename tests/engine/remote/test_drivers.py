@@ -193,6 +193,39 @@ def test_a_plugin_chooses_the_block(start_plugin: Callable[..., PluginProcess], 
     assert plugin.pools == {}
 
 
+@pytest.mark.parametrize(
+    ("size", "given", "endpoint"),
+    [("0.0.0.0/28", "10.240.0.0/28", "10.240.0.2/28"), ("::/80", "fd77::/80", "fd77::2/80")],
+)
+def test_a_plugin_chooses_a_block_of_a_size(
+    plugin: PluginProcess, opened: Opened, size: str, given: str, endpoint: str
+) -> None:
+    """It is asked as libnetwork asks, with an address that is all zero, and its answer is recorded."""
+    controller = opened()
+    network = create(controller, subnets=[size], ipv4=":" not in size)
+    assert [call["Pool"] for call in plugin.calls("RequestPool")] == [size]
+    assert [str(event.subnet) for event in events(controller, PoolAllocated)] == [given]
+    assert [str(address) for address in network.create_endpoint("e").info().addresses] == [endpoint]
+    network.delete(force=True)
+    assert plugin.pools == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "because"),
+    [("10.3.0.0/25", "is not of the size that was asked for, /24"), ("0.0.0.0/24", "is what a size is asked for with")],
+)
+def test_a_block_of_another_size_is_given_back(
+    plugin: PluginProcess, opened: Opened, answer: str, because: str
+) -> None:
+    """Also what a plugin gives that takes the question for a block's name."""
+    controller = opened()
+    plugin.misbehave("RequestPool", "answer", {"PoolID": "p", "Pool": answer})
+    with pytest.raises(PluginFault, match=because):
+        create(controller, subnets=["0.0.0.0/24"])
+    assert {call["PoolID"] for call in plugin.calls("ReleasePool")} == {"p"}
+    assert events(controller, PoolAllocated) == []
+
+
 def test_a_plugin_that_wants_it_is_told_the_mac_address(
     start_plugin: Callable[..., PluginProcess], opened: Opened
 ) -> None:
@@ -249,8 +282,6 @@ def test_what_need_not_be_asked_is_not(plugin: PluginProcess, opened: Opened) ->
         network.create_endpoint("b", addresses=["10.9.0.7"])
     with pytest.raises(Invalid, match="none of this network's subnets"):
         network.create_endpoint("b", addresses=["10.8.0.7"])
-    with pytest.raises(Invalid, match="not asked for a block of a size"):
-        create(controller, "m", subnets=["0.0.0.0/24"])
     pool = next(iter(controller.views.driver_pools.pools))
     with pytest.raises(Invalid, match="gives its addresses, to endpoints alone"):
         controller.do(RequestAddress(pool, "a" * 64))

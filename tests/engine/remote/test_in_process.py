@@ -74,6 +74,7 @@ class TestSiteIpam(IpamContract):
     """The example keeps the public contract by itself."""
 
     refusals = (No,)
+    sizes = (24, 29)
     settings: ClassVar[settings] = settings(UNTIL_BROKEN, max_examples=10, stateful_step_count=12)
 
     @pytest.fixture(autouse=True)
