@@ -124,6 +124,7 @@ def delete_endpoint(view: View, command: DeleteEndpoint, context: Context) -> De
             leaving=change.leaving,
             also=change.events,
             joining=change.joining,
+            no_way_out=change.no_way_out,
         )
     events += forget(view, command.endpoint, context.origin, forced=joined is not None, keep=True)
     guards = [Guard((f"endpoint:{command.endpoint}",))]

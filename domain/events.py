@@ -523,7 +523,8 @@ class EndpointJoined(Event, frozen=True):
 class EndpointLeft(Event, frozen=True):
     """An endpoint was taken out of its sandbox, is no way out of it any more, and its ports are not published.
 
-    `cause` says what made it leave where nobody asked.
+    `cause` says what made it leave where nobody asked. `no_way_out`: why the sandbox, whose other networks lead
+    nowhere, did not get an endpoint in the gateway bridge.
     """
 
     endpoint: EndpointId
@@ -531,6 +532,7 @@ class EndpointLeft(Event, frozen=True):
     sandbox: SandboxId
     device: str
     cause: str
+    no_way_out: str = ""
 
     def tags(self) -> tuple[str, ...]:
         return join_tags(self.endpoint, self.sandbox, self.host, self.device)
@@ -540,7 +542,10 @@ class EndpointLeft(Event, frozen=True):
 
 
 class EndpointAbandoned(Event, frozen=True):
-    """An endpoint was taken out of its sandbox by force: `cause` is what was forced, `evidence` what allowed it."""
+    """An endpoint was taken out of its sandbox by force: `cause` is what was forced, `evidence` what allowed it.
+
+    `no_way_out` as for `EndpointLeft`.
+    """
 
     endpoint: EndpointId
     network: NetworkId
@@ -548,6 +553,7 @@ class EndpointAbandoned(Event, frozen=True):
     device: str
     cause: str
     evidence: str
+    no_way_out: str = ""
 
     def tags(self) -> tuple[str, ...]:
         return join_tags(self.endpoint, self.sandbox, self.host, self.device)

@@ -1,7 +1,7 @@
 """The gateway bridge: a network that leads a sandbox out whose other networks do not (libnetwork's docker_gwbridge).
 
 Keeps: a sandbox has an endpoint in it only while it has other interfaces and none of its networks is internal or leads
-out; it gets one when an endpoint joins or leaves.
+out; it gets one when an endpoint joins or leaves. A join is refused where none can be had, a leave never is.
 The network is made when it is first needed and stays; the endpoint is made and deleted as events of whatever changed
 the need. A network that users made before, of that name, is used as it is.
 Knows nothing of: kernels. Source: moby, daemon/libnetwork/default_gateway.go.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from .commands import CreateNetwork
 from .decision import Context, Decision, Guard
 from .drivers import traits_of
-from .errors import Conflict
+from .errors import Conflict, Refusal
 from .events import (
     EndpointCreated,
     EndpointJoined,
@@ -48,6 +48,8 @@ class Change(NamedTuple):
     guards: tuple[Guard, ...] = ()
     joining: tuple[Stay, ...] = ()
     leaving: frozenset[EndpointId] = frozenset()
+    no_way_out: str = ""
+    """Why none enters although one is needed."""
 
 
 def settle(  # what changes, and the rule by which a network is created
@@ -83,12 +85,19 @@ def settle_leaving(
     context: Context,
     create_network: Callable[[View, CreateNetwork, Context], Decision],
 ) -> Change:
-    """Decide the same for one endpoint that leaves; nothing for one of the gateway bridge itself."""
+    """Decide the same for one endpoint that leaves; nothing for one of the gateway bridge itself.
+
+    Nobody is kept from leaving because the gateway bridge cannot be had: the sandbox goes without, and gets it with the
+    next join or leave that finds room.
+    """
     network = view.network(joined.network)
     assert network is not None, "an endpoint's network is there"
     if network.event.name == GATEWAY_NETWORK:
         return Change()
-    return settle(view, joined.sandbox, context, create_network, leaving=(joined.endpoint,))
+    try:
+        return settle(view, joined.sandbox, context, create_network, leaving=(joined.endpoint,))
+    except Refusal as refusal:
+        return Change(no_way_out=str(refusal))
 
 
 def is_needed(others: Sequence[Stay]) -> bool:

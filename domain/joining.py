@@ -109,6 +109,7 @@ def leave_endpoint(view: View, command: LeaveEndpoint, context: Context) -> Deci
         leaving=change.leaving,
         also=change.events,
         joining=change.joining,
+        no_way_out=change.no_way_out,
     )
     guards = (Guard((f"endpoint:{command.endpoint}",)), Guard((f"sandbox:{joined.event.sandbox}",)), *change.guards)
     return Decision(tuple(events), guards)

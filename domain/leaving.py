@@ -31,10 +31,12 @@ def leave_events(
     leaving: Container[EndpointId] = (),
     also: Sequence[Event] = (),
     joining: Sequence[Stay] = (),
+    no_way_out: str = "",
 ) -> list[Event]:
     """Take an endpoint out of its sandbox; `leaving` are others that leave with it and cannot be its successors.
 
-    `also` is what happens because of it, before another way out is chosen; `joining` may be chosen, too.
+    `also` is what happens because of it, before another way out is chosen; `joining` may be chosen, too. `no_way_out`
+    is why the sandbox has none although it was to get one.
     """
     joined = view.joined(endpoint)
     assert joined is not None, "only a joined endpoint leaves"
@@ -45,6 +47,7 @@ def leave_events(
         sandbox=joined.event.sandbox,
         device=joined.event.device,
         cause=cause,
+        no_way_out=no_way_out,
     )
     elected = elect(view, joined.event.sandbox, origin, joining=joining, leaving=endpoint, excluded=leaving)
     return [left, *also, *elected]
@@ -59,6 +62,7 @@ def abandon(
     leaving: Container[EndpointId] = (),
     also: Sequence[Event] = (),
     joining: Sequence[Stay] = (),
+    no_way_out: str = "",
 ) -> list[Event]:
     """Take an endpoint out of its sandbox by force, if it is in one; `leaving` and the rest as for `leave_events`."""
     joined = view.joined(endpoint)
@@ -72,6 +76,7 @@ def abandon(
         device=joined.event.device,
         cause=cause,
         evidence="forced by the caller",
+        no_way_out=no_way_out,
     )
     elected = elect(view, joined.event.sandbox, origin, joining=joining, leaving=endpoint, excluded=leaving)
     return [gone, *also, *elected]

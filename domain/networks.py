@@ -74,7 +74,8 @@ def create_network(view: View, command: CreateNetwork, context: Context) -> Deci
     makes_parent = makes_a_parent(view, context, traits, asked) if traits.parent else False
     device = driver.device(command.network, options)
     is_adopted = bool(device) and _check_device_is_free(view, context, device, options, asked)
-    taken = take(view, structs.replace(command, pools=requests), context, asked, traits.gateway_families)
+    needs_gateway = traits.needs_gateway(internal=internal)
+    taken = take(view, structs.replace(command, pools=requests), context, asked, needs_gateway)
     created = NetworkCreated(
         *origin,
         network=command.network,

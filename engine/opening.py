@@ -28,7 +28,7 @@ from .deciding import Decider, Directories
 from .firewalls import DEFAULT, HostFirewall, check_asked
 from .machine import Machine
 from .making_way import evidence
-from .plugins import has_dataplane, make_plugged_dataplane, network_driver
+from .plugins import has_dataplane, ipam_driver, make_plugged_dataplane, network_driver
 from .remote import RemoteDrivers
 from .requests import Author
 from .results import Recovery, Result, recovery_of, with_warnings
@@ -170,7 +170,7 @@ def _assemble(
     subscriber: Subscriber | None = None
     if dataplane is not None:
         subscriber = Subscriber(views, host, dataplane, Position(applied), clock=here().retry_clock)
-    remote = RemoteDrivers(host, plugin_directories)
+    remote = RemoteDrivers(host, plugin_directories, elsewhere=ipam_driver)
     decider = Decider(
         views, host, instance, directories, dataplane, subscriber, lambda tag: list(ledger.read(tags=(tag,))), remote
     )

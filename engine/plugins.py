@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..dataplanes.contract import Dataplane, Instance
 from ..domain.drivers import NetworkDriver
 from ..domain.errors import Invalid
+from ..domain.ipam.driver import IpamDriver
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -22,7 +23,10 @@ NETWORK_DRIVERS = "netledger.drivers"
 DATAPLANES = "netledger.dataplanes"
 """The group of dataplanes: each entry point is called with `Instance` and the path of the host's namespace, or None."""
 
-T = TypeVar("T", NetworkDriver, Dataplane)
+IPAM_DRIVERS = "netledger.ipam"
+"""The group of IPAM drivers: each entry point is a class, or a function, that makes one without arguments."""
+
+T = TypeVar("T", NetworkDriver, Dataplane, IpamDriver)
 
 
 def network_driver(name: str) -> NetworkDriver | None:
@@ -32,6 +36,22 @@ def network_driver(name: str) -> NetworkDriver | None:
     if point is None:
         return None
     return _made(point, asked, NetworkDriver)  # type: ignore[type-abstract]  # for its members
+
+
+def ipam_driver(name: str) -> IpamDriver | None:
+    """Make an IPAM driver of another distribution; None where nobody has it."""
+    asked = f"use IPAM driver {name!r}"
+    point = _find(IPAM_DRIVERS, name, asked)
+    if point is None:
+        return None
+    return _made(point, asked, IpamDriver)  # type: ignore[type-abstract]  # for its members
+
+
+def ipam_drivers() -> dict[str, str]:
+    """List the IPAM drivers of other distributions: each name, and where it is from; none of them is loaded."""
+    from importlib.metadata import entry_points  # reads every distribution's
+
+    return {point.name: _origin(point) for point in entry_points(group=IPAM_DRIVERS)}
 
 
 def has_dataplane(name: str) -> bool:
@@ -67,7 +87,8 @@ def _made(point: EntryPoint, asked: str, kind: type[T], *arguments: object) -> T
         raise Invalid(
             asked, f"{_origin(point)} cannot be loaded: {type(error).__name__}: {error}", "mend it, or remove it"
         ) from error
-    lacking = sorted(name for name in vars(kind) if not name.startswith("_") and not hasattr(made, name))
+    members = {name for each in kind.__mro__[:-1] for name in vars(each) if not name.startswith("_")}
+    lacking = sorted(name for name in members if not hasattr(made, name))
     if isinstance(made, type) or lacking:
         what = f"it lacks {', '.join(lacking)}" if lacking else "it makes a class"
         raise Invalid(asked, f"{_origin(point)} is no {kind.__name__}: {what}", "mend it, or remove it")

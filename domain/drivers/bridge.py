@@ -139,10 +139,11 @@ class BridgeDriver:
         return tuple(needed)
 
     def traits(self, options: Mapping[str, OptionValue]) -> NetworkTraits:
-        """Tell its gateway modes, and that an isolated family has no gateway."""
+        """Tell its gateway modes, and where it has no gateway: in an isolated family, and inside, if inhibited."""
         read = _read(options)
         return NetworkTraits(
             gateway_families=frozenset(f for f in BOTH_FAMILIES if read.mode(f) is not GatewayMode.ISOLATED),
+            outer_gateway_families=frozenset({4} if read.inhibit_ipv4 else ()),
             mode4=read.mode(4),
             mode6=read.mode(6),
             interface_prefix=read.interface_prefix,

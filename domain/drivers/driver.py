@@ -33,6 +33,8 @@ class NetworkTraits(Struct, frozen=True, kw_only=True):
     """Whether its endpoints are in the host's own namespace."""
     gateway_families: frozenset[int] = BOTH_FAMILIES
     """The families in which a gateway's address is taken although nobody asks for one."""
+    outer_gateway_families: frozenset[int] = frozenset()
+    """Those of them in which an internal network has no use for it."""
     leads_out_by_link: bool = False
     """Whether the way out is the interface itself, without a gateway."""
     publishes: bool = True
@@ -52,6 +54,10 @@ class NetworkTraits(Struct, frozen=True, kw_only=True):
     def mode(self, family: int) -> GatewayMode:
         """Tell the gateway mode of an address family."""
         return self.mode4 if family == 4 else self.mode6
+
+    def needs_gateway(self, *, internal: bool) -> frozenset[int]:
+        """Tell the families in which a network takes a gateway's address although nobody asks for one."""
+        return self.gateway_families - self.outer_gateway_families if internal else self.gateway_families
 
 
 class NetworkDriver(Protocol):

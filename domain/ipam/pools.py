@@ -155,9 +155,8 @@ def choose_pools(
     blocks = choose_blocks(view, requests, context, asked, ipam_driver)
     chosen = []
     for block in blocks:
-        if block.subnet.host_bits < 1:
-            raise Invalid(asked, f"{block.subnet} has no room for a gateway and an endpoint", "choose a larger block")
         needs_gateway = block.request.gateway is not None or block.subnet.family in gateway_families
+        _check_room(block, asked, needs_gateway=needs_gateway)
         gateway = _gateway(view, block, asked) if needs_gateway else b""
         _check_auxiliary(block, gateway, asked)
         chosen.append(Chosen(block, NetworkPool(block.pool, block.subnet, gateway)))
@@ -337,6 +336,19 @@ def _first_free(view: View, block: Block, asked: str) -> bytes:
     raise Exhausted(
         asked, f"{block.sub_pool or block.subnet} has no free address for a gateway", "name one, or fewer others"
     )
+
+
+def _check_room(block: Block, asked: str, *, needs_gateway: bool) -> None:
+    """Refuse a block of one address which the network itself takes: no endpoint could ever be in it."""
+    if block.subnet.host_bits or not (needs_gateway or block.request.auxiliary):
+        return
+    if block.request.gateway and block.request.gateway not in block.subnet:
+        return  # which is refused for that
+    whose = "its gateway" if needs_gateway else f"auxiliary address {next(iter(block.request.auxiliary))}"
+    remedy = "choose a larger block"
+    if needs_gateway and not block.request.gateway:
+        remedy += ", or an internal network without a gateway (gateway mode 'isolated'), macvlan or ipvlan"
+    raise Invalid(asked, f"{block.subnet} is one address, and {whose} takes it: no endpoint could have one", remedy)
 
 
 def _check_auxiliary(block: Block, gateway: bytes, asked: str) -> None:

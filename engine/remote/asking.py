@@ -8,9 +8,10 @@ Knows nothing of: how a command is decided, how events are appended.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -19,9 +20,10 @@ from ...domain.commands import Command, CreateEndpoint, CreateNetwork, PoolReque
 from ...domain.configuration_networks import with_configuration
 from ...domain.drivers import DRIVERS, NetworkTraits, find_driver
 from ...domain.endpoint_options import check_endpoint_options
-from ...domain.errors import Conflict, Invalid, Refusal
+from ...domain.errors import Conflict, Invalid, NotFound, Refusal
 from ...domain.events import DEFAULT_IPAM, GLOBAL_DEFAULT, LOCAL_DEFAULT, NetworkCreated, OptionValue
 from ...domain.facts import IpamAnswers, PoolAnswer
+from ...domain.ipam.driver import IpamDriver
 from ...domain.ipam.pools import NULL_IPAM, scope_of
 from ...domain.values import (
     HostId,
@@ -35,15 +37,19 @@ from ...domain.values import (
 )
 from ...domain.view import name_of
 from ...projections.views import Views
-from .discovery import PLUGIN_DIRECTORIES, find
+from .discovery import PLUGIN_DIRECTORIES, Address, find
+from .in_process import InProcess
 from .ipam import ADDRESS_TYPE, ENDPOINT_NAME, GATEWAY, MAC, Nature, Pool, RemoteIpam
-from .replaying import replay
+from .replaying import Retelling, replay_one
 from .transport import PATIENCE, Limits, PluginFault, PluginRefused, Transport
 
 OURS = frozenset({DEFAULT_IPAM, NULL_IPAM})
 MAC_ATTEMPTS = 16
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_LIMIT = 60.0
+
+Elsewhere = Callable[[str], IpamDriver | None]
+"""Makes the driver of a name that another distribution brings; None where none does."""
 
 
 class Debt(Struct, frozen=True):
@@ -70,16 +76,27 @@ class _Asked(Struct):
 
 
 class RemoteDrivers:
-    """The IPAM plugins of one host, as one batch after the other needs them."""
+    """The IPAM drivers of one host that are not ours, as one batch after the other needs them."""
 
     def __init__(
-        self, host: HostId, directories: Sequence[Path] = PLUGIN_DIRECTORIES, limits: Limits = PATIENCE
+        self,
+        host: HostId,
+        directories: Sequence[Path] = PLUGIN_DIRECTORIES,
+        limits: Limits = PATIENCE,
+        elsewhere: Elsewhere = lambda _: None,
     ) -> None:
         self._host = host
         self._directories = directories
         self._limits = limits
+        self._elsewhere = elsewhere
+        self._in_process: dict[str, InProcess] = {}
+        """Those of this process, which stay as they are when a call fails."""
         self._drivers: dict[str, RemoteIpam] = {}
         """Those that have shaken hands since this process began or they were last gone."""
+        self._retelling: dict[str, Retelling] = {}
+        """Those that have shaken hands and not been told again everything yet."""
+        self._until = math.inf
+        """When the time is over that all calls share which no command asks for; infinite outside `together`."""
         self._asked: dict[int, _Asked] = {}
         """By a command's place in the batch."""
         self._unused: list[Debt] = []
@@ -97,7 +114,7 @@ class RemoteDrivers:
         match command:
             case CreateNetwork():
                 settled = _settled(view, command, self._host)
-                if settled.ipam_driver not in OURS and settled.pools and _traits(settled).has_addresses:
+                if settled.ipam_driver not in OURS and settled.pools and _traits(settled)[0].has_addresses:
                     return command, self._remembered(index, settled, None, view)[1]
             case CreateEndpoint():
                 network = view.network(command.network)
@@ -124,15 +141,34 @@ class RemoteDrivers:
         """Have a plugin that has shaken hands, and that knows again what it had given where it wants to be told."""
         driver = self._drivers.get(name)
         if driver is None or driver.was_replaced():
-            driver = RemoteIpam(Transport(name, find(name, self._directories), self._limits))
+            retelling = self._retelling.pop(name, None)
+            if retelling is None or retelling.driver.was_replaced():
+                retelling = Retelling(self._meet(name), self._host)
+            driver = retelling.driver
             if driver.nature().requires_replay:
-                self._differences += replay(driver, view, self._host)
+                with self.together():
+                    self._tell_again(retelling, view)
             self._drivers[name] = driver
         return driver
 
     def lost(self, name: str) -> None:
         """Take notice that a plugin did not answer: it may be another one when it does, at another address."""
         self._drivers.pop(name, None)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all calls that are made meanwhile, and that no command asks for, share one time limit."""
+        before = self._until
+        self._until = min(before, time.monotonic() + self._limits.together_seconds)
+        try:
+            yield
+        finally:
+            self._until = before
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the time is over that the calls share."""
+        return time.monotonic() >= self._until
 
     # --- after the batch
 
@@ -162,21 +198,27 @@ class RemoteDrivers:
                 owed.setdefault(debt.driver, []).append(failed)
         return [debt for debts in owed.values() for debt in debts]
 
-    def give_back(self, debts: Sequence[Debt], view: Views) -> Iterator[tuple[Debt, str | None]]:
+    def give_back(
+        self, debts: Sequence[Debt], is_due: Callable[[Debt], bool], view: Views
+    ) -> Iterator[tuple[Debt, str | None]]:
         """Give back what is owed, addresses before their pools; tell what came of each that was tried.
 
-        None: it was taken back. Text: what the plugin said when it refused, which ends the matter as well. A plugin
-        that does not answer is left alone for a while: its debts come back with `why`, the first of them at least.
+        `is_due` is asked in the last moment whether it is still to be given back, by then. None: it was taken back.
+        Text: what the plugin said when it refused, which ends the matter as well. A plugin that does not answer is left
+        alone for a while: its debts come back with `why`, the first of them at least.
         """
         still_owed: set[tuple[str, str]] = set()
         for debt in sorted(debts, key=lambda debt: not debt.address):
             due, _ = self._waiting.get(debt.driver, (0.0, 0.0))
-            if time.monotonic() < due or (not debt.address and (debt.driver, debt.pool) in still_owed):
+            is_waiting = time.monotonic() < due or self.is_out_of_time
+            if is_waiting or (not debt.address and (debt.driver, debt.pool) in still_owed):
                 still_owed.add((debt.driver, debt.pool))
                 continue
             refused = None
             try:
                 driver = self.ready(debt.driver, view)
+                if not is_due(debt):
+                    continue
                 try:
                     _return(driver, debt)
                 except PluginRefused as refusal:
@@ -188,6 +230,23 @@ class RemoteDrivers:
             else:
                 self._waiting.pop(debt.driver, None)
                 yield debt, refused
+
+    def ask_again(self, debt: Debt, view: Views) -> None:
+        """Ask for what somebody here was given in the moment in which it went back: it may have been taken from them.
+
+        One that had it back before it gave it anew refuses, and nothing is lost.
+        """
+        driver = self._drivers.get(debt.driver)
+        pool = view.driver_pools.find(debt.driver, debt.pool)
+        if driver is None or pool is None:
+            return
+        with suppress(PluginFault):
+            is_lost = not list(replay_one(driver, view, pool, debt.address))
+            if is_lost and not driver.nature().requires_replay:  # which is given it either way
+                self._differences.append(
+                    f"IPAM plugin {debt.driver}: {debt} went back while another writer was given it; "
+                    "it was asked for again, and given"
+                )
 
     def take_differences(self) -> list[str]:
         """Say what plugins answered otherwise than the log has it, when they were asked again; each line once."""
@@ -230,11 +289,41 @@ class RemoteDrivers:
         driver = self._drivers.get(debt.driver)
         try:
             if driver is None:  # it was lost meanwhile, and has not been told again what it had given
-                driver = RemoteIpam(Transport(debt.driver, find(debt.driver, self._directories), self._limits))
+                driver = self._meet(debt.driver)
             _return(driver, debt)
         except Refusal as error:
             return structs.replace(debt, why=error.because)
         return None
+
+    def _tell_again(self, retelling: Retelling, view: Views) -> None:
+        """Tell a plugin again what it had given, as far as the time goes; what is told once is not told twice."""
+        try:
+            for line in retelling.go_on(view, self._until):
+                self._differences.append(line)
+        except PluginFault:
+            if self.is_out_of_time:
+                self._retelling[retelling.driver.name] = retelling
+            raise
+
+    def _meet(self, name: str) -> RemoteIpam:
+        """Find a driver by its name: a plugin's file, or another distribution; both at once are refused."""
+        if name in self._in_process:
+            return RemoteIpam(self._in_process[name])
+        address: Address | NotFound
+        try:
+            address = find(name, self._directories)
+        except NotFound as error:
+            address = error
+        made = self._elsewhere(name)
+        if made is None:
+            if isinstance(address, NotFound):
+                raise address
+            return RemoteIpam(Transport(name, address, self._limits, lambda: self._until))
+        if isinstance(address, Address):
+            because = f"a distribution has it, and so has {address.found_in}"
+            raise Invalid(f"use IPAM driver {name!r}", because, "remove one of them: each has books of its own")
+        self._in_process[name] = InProcess(made)
+        return RemoteIpam(self._in_process[name])
 
     def _wait_for(self, name: str) -> None:
         self.lost(name)
@@ -253,7 +342,7 @@ class _Asking(Struct):
     def network(self, command: CreateNetwork) -> tuple[Command, IpamAnswers]:
         """Ask for a network's pools, gateways and auxiliary addresses."""
         asked = f"create network {command.name!r}"
-        needed = _traits(command).gateway_families
+        needed = _needs_gateway(command)
         nature = self.driver.nature()
         options = {label: _text(value) for label, value in command.ipam_options.items()}
         requests = [structs.replace(request, space=_space(request, nature)) for request in command.pools]
@@ -297,10 +386,6 @@ class _Asking(Struct):
 
     def _check(self, request: PoolRequest, asked: str) -> None:
         """Refuse what need not be asked for: it is refused whatever the answer."""
-        if request.size:
-            raise Invalid(
-                asked, f"IPAM plugin {self.driver.name!r} is not asked for a block of a size", "name a subnet"
-            )
         if request.subnet is not None:
             self._check_free(request.space, request.subnet, asked)
 
@@ -315,7 +400,10 @@ class _Asking(Struct):
 
     def _pool(self, request: PoolRequest, sub_pool: str, options: Mapping[str, str], mine: Sequence[Subnet]) -> Pool:
         try:
-            pool = self.driver.take_pool(request.space, request.subnet, sub_pool, options, is_v6=request.family == 6)
+            is_v6 = request.family == 6
+            pool = self.driver.take_pool(
+                request.space, request.subnet, sub_pool, options, is_v6=is_v6, size=request.size
+            )
         except PluginFault as fault:
             if fault.given and not self._is_known(fault.given):
                 self.given.append(Debt(self.driver.name, fault.given, b""))
@@ -449,14 +537,19 @@ def _settled(view: Views, command: CreateNetwork, host: HostId) -> CreateNetwork
         return command
 
 
-def _traits(command: CreateNetwork) -> NetworkTraits:
-    """Tell what a network will be like. Raises what its rule will say is wrong with its driver and options."""
+def _traits(command: CreateNetwork) -> tuple[NetworkTraits, bool]:
+    """Tell what a network will be like, and whether internal. Raises what its rule will say is wrong with it."""
     asked = f"create network {command.name!r}"
     driver = find_driver(command.driver)
     if driver is None:
         raise Invalid(asked, f"unknown driver {command.driver!r}", f"known: {', '.join(sorted(DRIVERS))}")
-    options, _ = driver.settle(driver.options(command.options, asked), asked, internal=command.internal)
-    return driver.traits(options)
+    options, internal = driver.settle(driver.options(command.options, asked), asked, internal=command.internal)
+    return driver.traits(options), internal
+
+
+def _needs_gateway(command: CreateNetwork) -> frozenset[int]:
+    traits, internal = _traits(command)
+    return traits.needs_gateway(internal=internal)
 
 
 def _text(value: OptionValue) -> str:

@@ -1,7 +1,7 @@
 """Plugin discovery: which process serves a name, by the files that Docker's plugins put into known directories.
 
 A plugin NAME is a socket `NAME.sock` (or `NAME/NAME.sock`), a file `NAME.spec` that holds its address, or a file
-`NAME.json` with `Name` and `Addr` (docs.docker.com/engine/extend/plugin_api). Sockets come first.
+`NAME.json` with `Name`, `Addr` and `TLSConfig` (docs.docker.com/engine/extend/plugin_api). Sockets come first.
 Keeps: a name leads nowhere outside the directories. Knows nothing of: what a plugin does.
 """
 
@@ -13,15 +13,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ...domain.errors import Invalid, NotFound, Unimplemented
+from ...domain.errors import Invalid, NotFound
 from ...domain.values import check_name
+from .tls import Tls
 
 PLUGIN_DIRECTORIES = (Path("/run/docker/plugins"), Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
 SUFFIXES = (".sock", ".spec", ".json")
 SPECIFICATION_LIMIT = 65536
 """Bytes of a .spec or .json file that are read."""
+HTTPS_PORT = 443
 
 
 class Address(Struct, frozen=True):
@@ -31,10 +33,22 @@ class Address(Struct, frozen=True):
     host: str = ""
     port: int = 0
     found_in: str = ""
+    tls: Tls | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"unix://{self.path}" if self.path else f"tcp://{host}:{self.port}"
+        if self.path:
+            return f"unix://{self.path}"
+        return f"{'tcp' if self.tls is None else 'https'}://{host}:{self.port}"
+
+
+class _Tls(Struct, frozen=True):
+    """How a .json file asks for TLS, in Docker's words."""
+
+    InsecureSkipVerify: bool = False
+    CAFile: str = ""
+    CertFile: str = ""
+    KeyFile: str = ""
 
 
 class _Specification(Struct, frozen=True):
@@ -42,13 +56,13 @@ class _Specification(Struct, frozen=True):
 
     Addr: str
     Name: str = ""
-    TLSConfig: msgspec.Raw = msgspec.Raw(b"null")
+    TLSConfig: _Tls | None = None
 
 
 def find(name: str, directories: Sequence[Path] = PLUGIN_DIRECTORIES) -> Address:
     """Find where the plugin of a name listens.
 
-    Raises `NotFound` (no file is its), `Invalid` (the file says nothing that can be called), `Unimplemented` (TLS).
+    Raises `NotFound` (no file is its), `Invalid` (the file says nothing that can be called).
     """
     check_name("plugin", name)
     for suffix in SUFFIXES:
@@ -70,12 +84,12 @@ def addresses(directories: Sequence[Path] = PLUGIN_DIRECTORIES) -> Iterator[tupl
     for name in sorted(names):
         try:
             yield name, find(name, directories)
-        except (Invalid, NotFound, Unimplemented) as error:
+        except (Invalid, NotFound) as error:
             yield name, str(error)
 
 
 def parse_address(text: str, asked: str, found_in: str = "") -> Address:
-    """Read an address: `unix:///PATH`, `tcp://HOST:PORT` or `http://HOST:PORT`."""
+    """Read an address: `unix:///PATH`, `tcp://HOST:PORT`, `http://HOST:PORT` or, with TLS, `https://HOST[:PORT]`."""
     try:
         parts = urlsplit(text.strip())
         port = parts.port
@@ -85,9 +99,10 @@ def parse_address(text: str, asked: str, found_in: str = "") -> Address:
         return Address(path=parts.path, found_in=found_in)
     if parts.scheme in {"tcp", "http"} and parts.hostname and port:
         return Address(host=parts.hostname, port=port, found_in=found_in)
-    if parts.scheme == "https":
-        raise Unimplemented(asked, f"{text.strip()} needs TLS", "let the plugin listen on a unix socket")
-    raise Invalid(asked, f"{text.strip()!r} is no address of a plugin", "known: unix:///PATH, tcp://HOST:PORT")
+    if parts.scheme == "https" and parts.hostname:
+        return Address(host=parts.hostname, port=port or HTTPS_PORT, found_in=found_in, tls=Tls())
+    known = "known: unix:///PATH, tcp://HOST:PORT, https://HOST:PORT"
+    raise Invalid(asked, f"{text.strip()!r} is no address of a plugin", known)
 
 
 def _glob(directory: Path, pattern: str) -> list[Path]:
@@ -123,6 +138,18 @@ def _read(name: str, file: Path) -> Address:
         specification = msgspec.json.decode(text, type=_Specification)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(asked, f"it is no plugin specification: {error}") from None
-    if bytes(specification.TLSConfig) not in {b"null", b"{}"}:
-        raise Unimplemented(asked, "it asks for TLS", "let the plugin listen on a unix socket")
-    return parse_address(specification.Addr, asked, str(file))
+    address = parse_address(specification.Addr, asked, str(file))
+    wanted = specification.TLSConfig
+    return address if wanted in {None, _Tls()} else structs.replace(address, tls=_tls(wanted, address, asked))
+
+
+def _tls(wanted: _Tls, address: Address, asked: str) -> Tls:
+    """Read how TLS is asked for; a plugin that asks for it is never called without."""
+    if address.path:
+        raise Invalid(asked, "it asks for TLS on a unix socket", "leave TLSConfig out, or name a host and port")
+    for name, path in (("CAFile", wanted.CAFile), ("CertFile", wanted.CertFile), ("KeyFile", wanted.KeyFile)):
+        if path and not Path(path).is_absolute():
+            raise Invalid(asked, f"its {name} {path!r} is no absolute path", "write the whole path")
+    if bool(wanted.CertFile) != bool(wanted.KeyFile):
+        raise Invalid(asked, "it has one of CertFile and KeyFile", "give both, or neither")
+    return Tls(wanted.CAFile, wanted.CertFile, wanted.KeyFile, wanted.InsecureSkipVerify)

@@ -1,4 +1,4 @@
-"""An IPAM plugin: the six calls of Docker's `IpamDriver`, and its answers checked.
+"""An IPAM driver of others: the six calls of Docker's `IpamDriver`, and its answers checked.
 
 Keeps: an answer that is returned is one that the question allows: a block of the right family, an address inside its
 block with the block's prefix length, the very one that was asked for.
@@ -9,13 +9,14 @@ Source: libnetwork, docs/ipam.md and ipams/remote/api.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
 from ...domain.errors import Refusal
 from ...domain.ipam.pools import is_usable
 from ...domain.values import Subnet, check_name, family_of, format_address, parse_address, parse_subnet
-from .transport import AnswerT, PluginFault, PluginRefused, Transport, said
+from .transport import AnswerT, PluginFault, PluginRefused, said
 from .wire import (
     Activated,
     AddressGiven,
@@ -38,7 +39,21 @@ ENDPOINT_NAME = "com.docker.network.endpoint.name"
 IDENTIFIER_LIMIT = 4096
 
 
-def implemented(transport: Transport) -> tuple[str, ...]:
+class Calls(Protocol):
+    """How a driver is called: in another process (`Transport`), or in this one (`InProcess`)."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name."""
+
+    def call(self, method: str, question: Struct | None, answer: type[AnswerT], *, is_safe: bool = False) -> AnswerT:
+        """Ask `method`; return the answer. `is_safe`: to ask it twice changes nothing."""
+
+    def incarnation(self) -> tuple[int, int] | None:
+        """Tell one driver from the next that serves the same name, where that can be seen."""
+
+
+def implemented(transport: Calls) -> tuple[str, ...]:
     """Shake hands with a plugin, and tell what it implements: `NetworkDriver`, `IpamDriver`."""
     return tuple(transport.call("Plugin.Activate", None, Activated, is_safe=True).Implements or ())
 
@@ -62,9 +77,9 @@ class Pool(Struct, frozen=True):
 
 
 class RemoteIpam:
-    """An IPAM driver in another process. Every call may raise `PluginFault` and `PluginRefused`."""
+    """An IPAM driver that is not ours. Every call may raise `PluginFault` and `PluginRefused`."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Calls) -> None:
         self._transport = transport
         self._nature: Nature | None = None
         self._incarnation = transport.incarnation()
@@ -91,20 +106,23 @@ class RemoteIpam:
         return self._nature
 
     def take_pool(
-        self, space: str, block: Subnet | None, sub_pool: str, options: Mapping[str, str], *, is_v6: bool
+        self, space: str, block: Subnet | None, sub_pool: str, options: Mapping[str, str], *, is_v6: bool, size: int = 0
     ) -> Pool:
         """Take a block, a certain one or (None) any of a family; `sub_pool` is the part that addresses come from.
+
+        With a `size`, any block with this prefix length: libnetwork hands such a request on as `0.0.0.0/24`.
 
         An answer that is wrong is not given back here, since it may be a pool that somebody has: the fault's `given`
         says which it was.
         """
         method = "RequestPool"
-        wanted = PoolWanted(space, str(block) if block else "", sub_pool, dict(options), is_v6)
+        sized = str(Subnet(bytes(16 if is_v6 else 4), size)) if size else ""
+        wanted = PoolWanted(space, str(block) if block else sized, sub_pool, dict(options), is_v6)
         given = self._ask(method, wanted, PoolGiven)
         if not 0 < len(given.PoolID) <= IDENTIFIER_LIMIT:
             raise self._wrong(method, f"a pool id of {len(given.PoolID)} characters")
         try:
-            return self._checked(given, block, is_v6=is_v6)
+            return self._checked(given, block, size, is_v6=is_v6)
         except PluginFault as fault:
             fault.given = given.PoolID
             raise
@@ -158,7 +176,7 @@ class RemoteIpam:
         except Refusal as error:
             raise self._wrong("GetDefaultAddressSpaces", f"{error.because}: {said(name)!r}") from None
 
-    def _checked(self, given: PoolGiven, block: Subnet | None, *, is_v6: bool) -> Pool:
+    def _checked(self, given: PoolGiven, block: Subnet | None, size: int, *, is_v6: bool) -> Pool:
         method = "RequestPool"
         try:
             subnet = parse_subnet(given.Pool)
@@ -168,6 +186,10 @@ class RemoteIpam:
             raise self._wrong(method, f"{subnet} is not the block that was asked for, {block}")
         if (subnet.family == 6) != is_v6:
             raise self._wrong(method, f"{subnet} is not an IPv{6 if is_v6 else 4} block")
+        if size and subnet.prefix != size:
+            raise self._wrong(method, f"{subnet} is not of the size that was asked for, /{size}")
+        if size and not any(subnet.address):
+            raise self._wrong(method, f"{subnet} is what a size is asked for with, not a block; name a subnet")
         data = given.Data or {}
         gateway = b""
         if GATEWAY in data:

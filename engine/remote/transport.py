@@ -1,4 +1,4 @@
-"""Calling a plugin: one HTTP POST with JSON each way, over a unix socket or TCP.
+"""Calling a plugin: one HTTP POST with JSON each way, over a unix socket, TCP or TLS.
 
 Keeps: a call ends within `Limits.total_seconds` and reads at most `Limits.answer_bytes`, whatever the plugin does. A
 call is repeated only while the plugin has not had it, or where asking twice is the same as asking once. No proxy is
@@ -8,8 +8,10 @@ ever used. Knows nothing of: what the calls mean.
 from __future__ import annotations
 
 import io
+import math
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +20,8 @@ from msgspec import Struct
 
 from ...domain.errors import Unavailable
 from .discovery import Address
+from .resolving import connect
+from .tls import secured
 
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.1+json"
 TEXT_LIMIT = 500
@@ -38,6 +42,9 @@ class Limits(Struct, frozen=True):
     attempts: int = 3
     pause_seconds: float = 0.1
     """Before the second attempt; twice as long before each further one."""
+    together_seconds: float = 30.0
+    """What all calls have together that no command asks for: to tell plugins again what they had given, and to give
+    back; those of a start, and those beside a batch of commands."""
 
 
 PATIENCE = Limits()
@@ -68,10 +75,13 @@ class _Error(Struct, frozen=True):
 
 
 class Transport:
-    """Calls to one plugin."""
+    """Calls to one plugin; none goes on after `until`, by the clock `time.monotonic`."""
 
-    def __init__(self, name: str, address: Address, limits: Limits = PATIENCE) -> None:
+    def __init__(
+        self, name: str, address: Address, limits: Limits = PATIENCE, until: Callable[[], float] = lambda: math.inf
+    ) -> None:
         self.name = name
+        self._until = until
         self.address = address
         self.limits = limits
 
@@ -82,7 +92,10 @@ class Transport:
         """
         asked = f"ask plugin {self.name!r} at {self.address} for {method}"
         body = msgspec.json.encode(question) if question is not None else b""
-        deadline = time.monotonic() + self.limits.total_seconds
+        now = time.monotonic()
+        deadline = min(now + self.limits.total_seconds, self._until())
+        if now >= deadline:
+            raise _fault(asked, "the time that plugins have together is over", was_sent=False)
         pause = self.limits.pause_seconds
         attempt = 1
         while True:
@@ -137,7 +150,7 @@ class Transport:
     def _connect(self, deadline: float) -> socket.socket:
         seconds = max(0.001, min(self.limits.connect_seconds, deadline - time.monotonic()))
         if not self.address.path:
-            return socket.create_connection((self.address.host, self.address.port), timeout=seconds)
+            return self._connect_to_host(time.monotonic() + seconds)
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             connected.settimeout(seconds)
@@ -146,6 +159,17 @@ class Transport:
             connected.close()
             raise
         return connected
+
+    def _connect_to_host(self, deadline: float) -> socket.socket:
+        connected = connect(self.address.host, self.address.port, deadline - time.monotonic())
+        if self.address.tls is None:
+            return connected
+        try:
+            connected.settimeout(max(0.001, deadline - time.monotonic()))
+            return secured(connected, self.address.host, self.address.tls)
+        except BaseException:
+            connected.close()
+            raise
 
 
 class _Stream:

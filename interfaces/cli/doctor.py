@@ -198,9 +198,17 @@ def _settings(_: Log, host: Host) -> Iterator[Finding]:
 
 
 def _plugins(_: Log, __: Host) -> Iterator[Finding]:
-    """Shake hands with every plugin whose socket or file is where Docker looks for it."""
+    """Load the IPAM drivers of this process, and shake hands with every plugin that is where Docker looks for it."""
     from ...domain.errors import Refusal
+    from ...engine.plugins import ipam_driver, ipam_drivers
     from ...engine.remote import Limits, Transport, addresses, implemented
+
+    for name, origin in sorted(ipam_drivers().items()):
+        try:
+            ipam_driver(name)
+            yield Finding("plugins", name, OK, f"{origin} implements IpamDriver, in this process")
+        except Refusal as error:
+            yield Finding("plugins", name, NOTE, error.because, error.remedy)
 
     for name, where in addresses(plugin_directories()):
         if isinstance(where, str):

@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 
 from ...domain.errors import Refusal
-from .ipam_driver import Address, CheckedIpam, IpamDriver, Pool
+from ...domain.ipam.driver import AddressBooks
+from .ipam_driver import Address, CheckedIpam, Pool
 
-__all__ = ["UNTIL_BROKEN", "CheckedIpam", "IpamContract", "IpamDriver", "find_broken_rule"]
+__all__ = ["UNTIL_BROKEN", "AddressBooks", "CheckedIpam", "IpamContract", "find_broken_rule"]
 
 BLOCKS4 = ("10.0.0.0/30", "10.0.0.0/29", "10.0.0.4/30", "10.0.8.0/28")
 BLOCKS6 = ("fd00:0:0:1::/126", "fd00:0:0:1::/125", "fd00:0:0:2::/124")
@@ -130,10 +131,12 @@ class IpamContract:
     """Whether a pool can be had without naming a block."""
     has_sub_pools: ClassVar[bool] = True
     """Whether the addresses can be restricted to a part of the pool; otherwise that is refused."""
+    sizes: ClassVar[tuple[int, ...]] = ()
+    """Of which sizes (prefix lengths) an IPv4 block can be had without naming one; otherwise that is refused."""
     settings: ClassVar[settings] = UNTIL_BROKEN
     """How hard the state machine looks."""
 
-    def make_driver(self) -> IpamDriver:
+    def make_driver(self) -> AddressBooks:
         """Make a driver that has given nothing yet. Its `close`, if it has one, is called at the end."""
         raise NotImplementedError("say how to make your driver: override make_driver")
 
@@ -247,6 +250,14 @@ class IpamContract:
             for pool in chosen:
                 if pool is not None:
                     self._address(ipam, pool)
+
+    def test_a_pool_of_a_size_can_be_had(self, ipam: CheckedIpam) -> None:
+        """Two of each size: free blocks that have it, and addresses."""
+        for size in self.sizes:
+            for _ in range(2):
+                pool = ipam.request_pool(f"0.0.0.0/{size}")
+                assert pool is not None, ipam.say(f"a block of size /{size} can be had")
+                self._address(ipam, pool)
 
     def test_a_sub_pool_restricts_what_is_chosen(self, ipam: CheckedIpam) -> None:
         """Chosen addresses are in it, with the whole pool's prefix length; a preferred one may be outside."""

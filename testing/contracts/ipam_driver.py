@@ -1,8 +1,6 @@
-"""What an IPAM driver is, and a witness that holds each of its answers against a naive model.
+"""A witness that holds each answer of an IPAM driver against a naive model.
 
-The seam is libnetwork's: everything is text, as its plugins' JSON has it. An address space is a name, a pool a CIDR
-block (`10.0.0.0/24`), an address is given with its pool's prefix length (`10.0.0.5/24`) and asked for and released
-without one (`10.0.0.5`).
+What a driver is, with units and refusals, is in `netledger.domain.ipam.driver`.
 Keeps: a failed rule is an AssertionError that says the rule and lists the calls that led to it.
 Knows nothing of: how a driver keeps its books; Hypothesis.
 Its words are all that a user needs of a failure: PYTEST_DONT_REWRITE its assertions.
@@ -11,9 +9,11 @@ Its words are all that a user needs of a failure: PYTEST_DONT_REWRITE its assert
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
+
+from ...domain.ipam.driver import AddressBooks
 
 AnswerT = TypeVar("AnswerT")
 Block: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -26,40 +26,6 @@ ADDRESS_TYPE = "RequestAddressType"
 
 POOLS_AT_LEAST = 8
 """A driver that chooses pools has at least so many for each family."""
-
-
-class IpamDriver(Protocol):
-    """What libnetwork asks of an IPAM driver. A refusal is an exception that leaves everything as it was."""
-
-    def request_pool(
-        self,
-        address_space: str,
-        pool: str,
-        sub_pool: str,
-        options: Mapping[str, str],
-        v6: bool,  # noqa: FBT001 - in libnetwork's order
-        /,
-    ) -> tuple[str, str, Mapping[str, str]]:
-        """Take a block; return the pool's id, the block, and data about it.
-
-        `pool` empty: any free block, of IPv6 if `v6`. `sub_pool` is a block in `pool` that chosen addresses come from.
-        Refused: text that is no block, a block that overlaps another pool of the address space, and when none is left.
-        """
-
-    def release_pool(self, pool_id: str, /) -> None:
-        """Give a block back. May be refused while addresses of it are held."""
-
-    def request_address(
-        self, pool_id: str, preferred: str, options: Mapping[str, str], /
-    ) -> tuple[str, Mapping[str, str]]:
-        """Take the preferred address, or a free one when that is empty; return it with the pool's prefix length.
-
-        Refused: an unknown pool, an address that is held, reserved or outside, and when none is left. Reserved are the
-        first address of a block, and of an IPv4 one the last; of blocks of one or two addresses none is.
-        """
-
-    def release_address(self, pool_id: str, address: str, /) -> None:
-        """Give an address back."""
 
 
 @dataclass(eq=False)
@@ -114,7 +80,7 @@ class CheckedIpam:
 
     def __init__(
         self,
-        driver: IpamDriver,
+        driver: AddressBooks,
         refusals: tuple[type[Exception], ...],
         *,
         spaces: tuple[str, ...] = ("LocalDefault",),
@@ -142,7 +108,8 @@ class CheckedIpam:
         call = f'{name} = request_pool("{block}"{elsewhere}{part}{", v6=True" if v6 else ""})'
         space = space or self.spaces[0]
         answer = self._ask(call, lambda: self.driver.request_pool(space, block, sub_pool, {}, v6))
-        wanted = ipaddress.ip_network(block) if block else None
+        size = _size_of(block)
+        wanted = ipaddress.ip_network(block) if block and not size else None
         if answer is None:
             self._check_pool_refusal(wanted, space, v6=v6, has_sub_pool=bool(sub_pool))
             return None
@@ -150,6 +117,8 @@ class CheckedIpam:
         self.steps[-1] += f"  # {text}"
         got = ipaddress.ip_network(text)
         assert wanted in {None, got}, self.say(f"the block that was asked for is given: {wanted}, not {got}")
+        assert size in {0, got.prefixlen}, self.say(f"a block of the size that was asked for is given, not {got}")
+        assert got.network_address != got.network_address.__class__(0), self.say(f"{got} is asked for with, not given")
         assert got.version == (6 if v6 else 4), self.say(f"an IPv{6 if v6 else 4} pool was asked for, not {got}")
         for other in self.living(space):
             assert not _overlap(got, other.block), self.say(
@@ -283,6 +252,12 @@ class CheckedIpam:
         else:
             holder = pool.held.get(address)
             assert holder in {None, "gateway"}, self.say(f"{address} is {holder}: it can be released")
+
+
+def _size_of(text: str) -> int:
+    """Read what size of block is asked for, by an address that is all zero; 0 where a block is named, or none."""
+    address, _, prefix = text.partition("/")
+    return int(prefix) if address in {"0.0.0.0", "::"} else 0  # noqa: S104  # no address to listen on
 
 
 def _overlap(one: Block, other: Block) -> bool:

@@ -251,12 +251,16 @@ def _sandbox(names: Names, event: SandboxCreated) -> str:
 
 def _left(names: Names, event: EndpointLeft) -> str:
     cause = f": {event.cause}" if event.cause else ""
-    return f"{names.of(event.endpoint)} from {names.of(event.sandbox)}{cause}"
+    return f"{names.of(event.endpoint)} from {names.of(event.sandbox)}{cause}{_no_way_out(event)}"
 
 
 def _abandoned(names: Names, event: EndpointAbandoned) -> str:
     evidence = f" ({event.evidence})" if event.evidence else ""
-    return f"{names.of(event.endpoint)} from {names.of(event.sandbox)}: {event.cause}{evidence}"
+    return f"{names.of(event.endpoint)} from {names.of(event.sandbox)}: {event.cause}{evidence}{_no_way_out(event)}"
+
+
+def _no_way_out(event: EndpointLeft | EndpointAbandoned) -> str:
+    return f", which leaves it no way out: {event.no_way_out}" if event.no_way_out else ""
 
 
 def _published(names: Names, event: PortsProgrammed | PortsRevoked) -> str:

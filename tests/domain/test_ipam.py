@@ -49,6 +49,8 @@ from netledger.testing.checkers import violations
 from tests.desk import HOST, create_endpoint, create_network, create_sandbox, identifier, join, pool
 
 STICKY = AllocationPolicy.STICKY
+INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
+MODE4, MODE6 = "com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"
 LEASE, OTHER = identifier("lease"), identifier("other lease")
 
 
@@ -341,12 +343,72 @@ def test_narrow_and_wide_pools(desk, subnet):
 
 @pytest.mark.parametrize("subnet", ["10.3.0.7/32", "fd03::7/128"])
 def test_a_pool_of_one_address_has_room_for_one(desk, subnet):
-    """It can be requested; a network in it would have no room for a gateway and an endpoint."""
+    """It can be requested; a network whose gateway takes it could have no endpoint."""
     desk.do(RequestPool(pool(subnet), LEASE))
     assert allocated(desk.do(RequestAddress(pool_of(subnet), LEASE))) == [subnet.partition("/")[0]]
     desk.refusal(Exhausted, RequestAddress(pool_of(subnet), OTHER))
     refusal = desk.refusal(Invalid, create_network("n", subnet))
-    assert "has no room for a gateway and an endpoint" in str(refusal)
+    assert f"{subnet} is one address, and its gateway takes it: no endpoint could have one" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "others"),
+    [
+        ("10.3.0.7/32", {"driver": "macvlan"}),
+        ("10.3.0.7/32", {"driver": "ipvlan", "options": {"ipvlan_mode": "l3"}}),
+        ("10.3.0.7/32", {"internal": True, "options": {MODE4: "isolated"}}),
+        ("10.3.0.7/32", {"internal": True, "options": {INHIBIT: True}}),
+        ("fd03::7/128", {"driver": "macvlan"}),
+        ("fd03::7/128", {"internal": True, "options": {MODE6: "isolated"}}),
+    ],
+)
+def test_a_network_of_one_address_without_a_gateway_has_one_endpoint(desk, subnet, others):
+    """It gets the only address, by its name or not; a second one is refused until the first is gone."""
+    address = subnet.partition("/")[0]
+    (made,) = [event for event in desk.do(create_network("n", subnet, **others)) if isinstance(event, PoolAllocated)]
+    assert str(made.subnet) == subnet
+    assert allocated(desk.do(create_endpoint("n", "a"))) == [address]
+    assert f"no free IPv{6 if ':' in subnet else 4} address in {subnet}" in str(
+        desk.refusal(Exhausted, create_endpoint("n", "b"))
+    )
+    assert "is held by endpoint a" in str(desk.refusal(Conflict, create_endpoint("n", "b", addresses=[address])))
+    desk.do(DeleteEndpoint(identifier("n/a")))
+    assert allocated(desk.do(create_endpoint("n", "b", addresses=[address]))) == [address]
+    desk.do(DeleteNetwork(identifier("n"), force=True))
+    assert not desk.views.ipam.held
+
+
+def test_whatever_takes_the_only_address_is_told(desk):
+    """An auxiliary address, or a gateway that is asked for where none is needed."""
+    only = parse_address("10.3.0.7")
+    taken = desk.refusal(Invalid, create_network("n", pool("10.3.0.7/32", auxiliary={"p": only}), driver="macvlan"))
+    assert "10.3.0.7/32 is one address, and auxiliary address p takes it" in str(taken)
+    asked = desk.refusal(Invalid, create_network("n", pool("10.3.0.7/32", "10.3.0.7"), driver="macvlan"))
+    assert str(asked).endswith("its gateway takes it: no endpoint could have one; choose a larger block")
+    outside = desk.refusal(Invalid, create_network("n", pool("10.3.0.7/32", "10.3.0.1"), driver="macvlan"))
+    assert "gateway 10.3.0.1 is outside its subnet 10.3.0.7/32" in str(outside)
+    inhibited = desk.refusal(Invalid, create_network("n", "10.3.0.7/32", options={INHIBIT: True}))
+    assert "its gateway takes it" in str(inhibited), "it leads out by somebody else's router, which has the address"
+
+
+@pytest.mark.parametrize(
+    ("subnet", "others", "endpoints"),
+    [
+        ("10.3.0.0/31", {"internal": True, "options": {INHIBIT: True}}, 2),
+        ("10.3.0.0/31", {"internal": True, "options": {MODE4: "isolated"}}, 2),
+        ("10.3.0.0/31", {"internal": True}, 1),
+        ("10.3.0.0/31", {"options": {INHIBIT: True}}, 1),
+        ("10.3.0.0/31", {"driver": "macvlan"}, 2),
+        ("fd03::/127", {"internal": True, "options": {MODE6: "isolated"}}, 2),
+        ("fd03::/127", {"driver": "macvlan"}, 2),
+        ("fd03::/127", {}, 1),
+    ],
+)
+def test_a_network_of_two_addresses_gives_both_but_a_gateway_s(desk, subnet, others, endpoints):
+    """Moby, pull request 49261: an internal network whose bridge has no address keeps none back for it."""
+    desk.do(create_network("n", subnet, **others))
+    desk.do(*(create_endpoint("n", f"e{number}") for number in range(endpoints)))
+    desk.refusal(Exhausted, create_endpoint("n", "more"))
 
 
 def test_what_is_requested_is_claimed_and_goes_back(desk):

@@ -123,7 +123,17 @@ def test_a_network_that_is_ill_described_is_refused(desk, others, message):
         ),
         ((pool("10.1.0.0/24", "10.1.0.0"),), "gateway 10.1.0.0 is reserved in 10.1.0.0/24"),
         ((pool("10.1.0.0/24", "10.1.0.255"),), "gateway 10.1.0.255 is reserved in 10.1.0.0/24"),
-        ((pool("10.1.0.0/32"),), "10.1.0.0/32 has no room for a gateway and an endpoint; choose a larger block"),
+        (
+            (pool("10.1.0.0/32"),),
+            (
+                "10.1.0.0/32 is one address, and its gateway takes it: no endpoint could have one; choose a larger "
+                "block, or an internal network without a gateway (gateway mode 'isolated'), macvlan or ipvlan"
+            ),
+        ),
+        (
+            (pool("10.1.0.0/32", "10.1.0.0"),),
+            "10.1.0.0/32 is one address, and its gateway takes it: no endpoint could have one; choose a larger block",
+        ),
         ((pool("0.0.0.0/0"),), "0.0.0.0/0 is every address there is; choose a smaller block"),
         ((pool("127.1.0.0/16"),), "127.1.0.0/16 holds loopback addresses (127.0.0.0/8); choose another block"),
         ((pool("0.1.0.0/16"),), "0.1.0.0/16 holds addresses of this network (0.0.0.0/8); choose another block"),

@@ -39,8 +39,8 @@ from netledger.projections.views import Views
 from netledger.testing.checkers import check_log
 from tests.desk import HOST, Desk, create_endpoint, create_network, identifier, pool
 
-BLOCKS = ("10.0.0.0/29", "10.0.0.0/30", "10.0.0.0/31", "10.0.0.0/24", "10.0.0.0/8")
-BLOCKS6 = ("fd00::/125", "fd00::/126", "fd00::/127", "fd00::/64", "fd00::/40")
+BLOCKS = ("10.0.0.0/29", "10.0.0.0/30", "10.0.0.0/31", "10.0.0.0/24", "10.0.0.0/8", "10.0.0.7/32")
+BLOCKS6 = ("fd00::/125", "fd00::/126", "fd00::/127", "fd00::/64", "fd00::/40", "fd00::7/128")
 NAMES = [f"e{number}" for number in range(9)]
 SECOND = 10**9
 LEASES = [identifier(f"lease{number}") for number in range(3)]
@@ -119,7 +119,7 @@ class AddressMachine(RuleBasedStateMachine):
     blocks = BLOCKS
 
     @initialize(
-        number=st.integers(0, 4),
+        number=st.integers(0, 5),
         policy=st.sampled_from(AllocationPolicy),
         rest=st.sampled_from((0, 5)),
         grace=st.sampled_from((0, 9)),
@@ -136,8 +136,10 @@ class AddressMachine(RuleBasedStateMachine):
         low = size // 2 if half else first
         self.model = Model(first, last, low, last, policy, rest, grace)
         asked = pool(str(self.block), policy=policy, rest_seconds=rest, grace_seconds=grace, sub_pool=half)
-        self.desk.do(RegisterHost(HOST, "host1", "boot"), create_network("n", asked))
-        self.model.take(low, "gateway", chosen=True)
+        driver = "bridge" if bits else "macvlan"  # which takes no gateway's address
+        self.desk.do(RegisterHost(HOST, "host1", "boot"), create_network("n", asked, driver=driver))
+        if bits:
+            self.model.take(low, "gateway", chosen=True)
         self.pool = PoolId(f"{HOST}/LocalDefault/{self.block}")
 
     @rule(target=endpoints, name=st.sampled_from(NAMES))

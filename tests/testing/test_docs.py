@@ -57,6 +57,6 @@ def test_the_failure_that_is_shown_is_the_one_that_comes(pytester: pytest.Pytest
     result = pytester.runpytest_subprocess(
         *PLUGIN, "-k", "no_program", "-p", "no:cacheprovider", "--hypothesis-seed=1", timeout=100
     )
-    result.assert_outcomes(failed=1, deselected=13)
+    result.assert_outcomes(failed=1, deselected=14)
     for line in shown.splitlines():
         result.stdout.fnmatch_lines([f"*{line}"])

@@ -1,6 +1,7 @@
 """An IPAM plugin as a process of its own, which also misbehaves on demand.
 
-    python plugin.py --socket PATH | --port 0   [--state FILE] [--replay] [--mac] [--gateway]
+    python plugin.py --socket PATH | --port 0 [--tls CERTIFICATE [--clients AUTHORITY]]
+                     [--state FILE] [--replay] [--mac] [--gateway]
 
 Prints where it listens. It keeps its books in `--state`, or forgets them when it ends. `POST /Misbehave` with
 `{"method": "RequestAddress", "how": "slow", "value": ..., "times": 1}` makes it answer the next such calls wrongly;
@@ -15,6 +16,7 @@ import json
 import os
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -49,7 +51,9 @@ class Books:
 
     def request_pool(self, asked: dict[str, Any]) -> dict[str, Any]:
         try:
-            block = ipaddress.ip_network(asked["Pool"]) if asked["Pool"] else self.choose(asked)
+            block = ipaddress.ip_network(asked["Pool"]) if asked["Pool"] else self.choose(asked, 0)
+            if not int(block.network_address):
+                block = self.choose(asked, block.prefixlen)
             part = ipaddress.ip_network(asked["SubPool"]) if asked["SubPool"] else None
         except ValueError as error:
             raise Refused(str(error)) from None
@@ -74,10 +78,10 @@ class Books:
             data = {GATEWAY: gateway}
         return {"PoolID": identity, "Pool": str(block), "Data": data}
 
-    def choose(self, asked: dict[str, Any]) -> Any:
+    def choose(self, asked: dict[str, Any], size: int) -> Any:
         version = 6 if asked["V6"] else 4
         taken = [ipaddress.ip_network(pool["block"]) for pool in self.pools.values()]
-        for block in ipaddress.ip_network(SUBNETS[version]).subnets(new_prefix=SIZES[version]):
+        for block in ipaddress.ip_network(SUBNETS[version]).subnets(new_prefix=size or SIZES[version]):
             if not any(other.version == version and other.overlaps(block) for other in taken):
                 return block
         raise Refused("no pool is left")
@@ -141,7 +145,10 @@ class Handler(BaseHTTPRequestHandler):
             if trick is None or trick.get("after"):
                 status, answer = self.work(method, asked)
                 BOOKS.keep()
-        if trick is not None:
+        if trick is not None and trick["how"] == "late":
+            time.sleep(trick["value"])
+            self.answer(status, answer)
+        elif trick is not None:
             self.misbehave(trick["how"], trick.get("value"))
         else:
             self.answer(status, answer)
@@ -219,6 +226,19 @@ class TcpServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if options.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(options.tls, Path(options.tls).with_suffix(".key"))
+            if options.clients:
+                context.load_verify_locations(options.clients)
+                context.verify_mode = ssl.CERT_REQUIRED
+            request = context.wrap_socket(request, server_side=True)
+        super().finish_request(request, client_address)
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
 
 def main() -> None:
     """Listen, and serve for ever."""
@@ -228,7 +248,7 @@ def main() -> None:
         sys.stdout.write(f"unix://{options.socket}\n")
     else:
         server = TcpServer(("127.0.0.1", options.port), Handler)
-        sys.stdout.write(f"tcp://127.0.0.1:{server.server_address[1]}\n")
+        sys.stdout.write(f"{'https' if options.tls else 'tcp'}://127.0.0.1:{server.server_address[1]}\n")
     sys.stdout.flush()
     server.serve_forever(poll_interval=0.5)
 
@@ -237,6 +257,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls")
+    parser.add_argument("--clients")
     parser.add_argument("--state", type=Path)
     parser.add_argument("--replay", action="store_true")
     parser.add_argument("--mac", action="store_true")

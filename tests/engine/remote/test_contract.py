@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from netledger.domain.errors import Refusal
 from netledger.domain.values import Subnet, format_address, parse_address, parse_subnet
+from netledger.engine.addresses import read_block
 from netledger.engine.remote import RemoteIpam, Transport, find
 from netledger.testing.contracts.ipam import UNTIL_BROKEN, IpamContract
 from tests.engine.remote.conftest import PluginProcess
@@ -18,8 +19,8 @@ from tests.engine.remote.conftest import PluginProcess
 class Client:
     """Our client behind libnetwork's seam, where everything is text. Each one's address spaces are new ones."""
 
-    def __init__(self, plugin: PluginProcess, number: int) -> None:
-        self.ipam = RemoteIpam(Transport(plugin.name, find(plugin.name, [plugin.directory])))
+    def __init__(self, ipam: RemoteIpam, number: int) -> None:
+        self.ipam = ipam
         self.number = number
         self.blocks: dict[str, Subnet] = {}
         self.ipam.nature()
@@ -27,8 +28,8 @@ class Client:
     def request_pool(
         self, space: str, pool: str, sub_pool: str, options: Mapping[str, str], v6: bool, /
     ) -> tuple[str, str, Mapping[str, str]]:
-        block = parse_subnet(pool) if pool else None
-        given = self.ipam.take_pool(f"{space}{self.number}", block, sub_pool, options, is_v6=v6)
+        block, size = read_block(pool) if pool else (None, 0)
+        given = self.ipam.take_pool(f"{space}{self.number}", block, sub_pool, options, is_v6=v6, size=size)
         self.blocks[given.identifier] = given.block
         return given.identifier, str(given.block), given.data
 
@@ -52,6 +53,7 @@ class TestRemoteIpam(IpamContract):
 
     refusals = (Refusal,)
     address_spaces = ("testLocal", "testGlobal")
+    sizes = (24, 29)
     settings: ClassVar[settings] = settings(UNTIL_BROKEN, max_examples=10, stateful_step_count=12)
 
     @pytest.fixture(autouse=True)
@@ -61,4 +63,5 @@ class TestRemoteIpam(IpamContract):
 
     def make_driver(self) -> Client:
         self.made += 1
-        return Client(self.plugin, self.made)
+        transport = Transport(self.plugin.name, find(self.plugin.name, [self.plugin.directory]))
+        return Client(RemoteIpam(transport), self.made)

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from netledger.domain.errors import Invalid, NotFound, Unimplemented
+from netledger.domain.errors import Invalid, NotFound
 from netledger.engine.remote import addresses, find
 
 
@@ -36,6 +36,7 @@ def test_each_kind_of_file_says_where(directories: tuple[Path, Path]) -> None:
     (run / "sock.spec").write_text("tcp://127.0.0.1:1")
     (etc / "spec.spec").write_text("tcp://127.0.0.1:8080\n")
     (etc / "six.spec").write_text("http://[::1]:8080")
+    (etc / "tls.spec").write_text("https://plugins.example:8443")
     (etc / "json.json").write_text(json.dumps({"Name": "other", "Addr": "unix:///var/lib/x.sock", "TLSConfig": None}))
     found = {name: str(address) for name, address in addresses(directories)}
     assert found == {
@@ -44,6 +45,7 @@ def test_each_kind_of_file_says_where(directories: tuple[Path, Path]) -> None:
         "six": "tcp://[::1]:8080",
         "sock": f"unix://{run}/sock.sock",
         "spec": "tcp://127.0.0.1:8080",
+        "tls": "https://plugins.example:8443",
     }
 
 
@@ -67,20 +69,6 @@ def test_a_file_that_says_nothing_is_named(directories: tuple[Path, Path], file:
         find("lab", directories)
     assert str(path) in str(caught.value)
     assert list(addresses(directories)) == [("lab", str(caught.value))]
-
-
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("lab.spec", "https://127.0.0.1:8080"),
-        ("lab.json", '{"Addr": "tcp://127.0.0.1:1", "TLSConfig": {"CAFile": "/ca.pem"}}'),
-    ],
-)
-def test_tls_is_refused_and_not_left_out(directories: tuple[Path, Path], file: str, text: str) -> None:
-    """A plugin that asks for it is not called without."""
-    (directories[0] / file).write_text(text)
-    with pytest.raises(Unimplemented, match="TLS"):
-        find("lab", directories)
 
 
 @pytest.mark.parametrize("name", ["../lab", "a/b", "", ".", "x\0"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +30,7 @@ from netledger.domain.events import (
 from netledger.domain.objects import Bridge
 from netledger.domain.values import EndpointId, NetworkId, parse_address
 from netledger.engine import opening
-from netledger.engine.remote import PluginFault, PluginRefused, asking
+from netledger.engine.remote import Limits, PluginFault, PluginRefused, asking
 from netledger.ledger.ledger import Ledger
 from netledger.projections.views import Views
 from netledger.testing.checkers import check_log
@@ -191,6 +193,39 @@ def test_a_plugin_chooses_the_block(start_plugin: Callable[..., PluginProcess], 
     assert plugin.pools == {}
 
 
+@pytest.mark.parametrize(
+    ("size", "given", "endpoint"),
+    [("0.0.0.0/28", "10.240.0.0/28", "10.240.0.2/28"), ("::/80", "fd77::/80", "fd77::2/80")],
+)
+def test_a_plugin_chooses_a_block_of_a_size(
+    plugin: PluginProcess, opened: Opened, size: str, given: str, endpoint: str
+) -> None:
+    """It is asked as libnetwork asks, with an address that is all zero, and its answer is recorded."""
+    controller = opened()
+    network = create(controller, subnets=[size], ipv4=":" not in size)
+    assert [call["Pool"] for call in plugin.calls("RequestPool")] == [size]
+    assert [str(event.subnet) for event in events(controller, PoolAllocated)] == [given]
+    assert [str(address) for address in network.create_endpoint("e").info().addresses] == [endpoint]
+    network.delete(force=True)
+    assert plugin.pools == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "because"),
+    [("10.3.0.0/25", "is not of the size that was asked for, /24"), ("0.0.0.0/24", "is what a size is asked for with")],
+)
+def test_a_block_of_another_size_is_given_back(
+    plugin: PluginProcess, opened: Opened, answer: str, because: str
+) -> None:
+    """Also what a plugin gives that takes the question for a block's name."""
+    controller = opened()
+    plugin.misbehave("RequestPool", "answer", {"PoolID": "p", "Pool": answer})
+    with pytest.raises(PluginFault, match=because):
+        create(controller, subnets=["0.0.0.0/24"])
+    assert {call["PoolID"] for call in plugin.calls("ReleasePool")} == {"p"}
+    assert events(controller, PoolAllocated) == []
+
+
 def test_a_plugin_that_wants_it_is_told_the_mac_address(
     start_plugin: Callable[..., PluginProcess], opened: Opened
 ) -> None:
@@ -247,8 +282,6 @@ def test_what_need_not_be_asked_is_not(plugin: PluginProcess, opened: Opened) ->
         network.create_endpoint("b", addresses=["10.9.0.7"])
     with pytest.raises(Invalid, match="none of this network's subnets"):
         network.create_endpoint("b", addresses=["10.8.0.7"])
-    with pytest.raises(Invalid, match="not asked for a block of a size"):
-        create(controller, "m", subnets=["0.0.0.0/24"])
     pool = next(iter(controller.views.driver_pools.pools))
     with pytest.raises(Invalid, match="gives its addresses, to endpoints alone"):
         controller.do(RequestAddress(pool, "a" * 64))
@@ -399,6 +432,62 @@ def test_what_another_writer_is_given_is_not_given_back(plugin: PluginProcess, o
     one.create_sandbox("x")
     assert plugin.pools[POOL] == ["10.9.0.1", "10.9.0.2"]
     assert one.views.driver_pools.owed == {}
+
+
+@pytest.mark.parametrize("moment", ["before the call", "in the call"])
+def test_what_another_writer_gave_back_and_was_given_is_left_to_it(
+    plugin: PluginProcess, opened: Opened, state: Path, moment: str
+) -> None:
+    """One deletes an endpoint; before it calls, another gives its address back for it, and is given it anew."""
+    one, other = opened(state), opened(state)
+    create(one).create_endpoint("a", addresses=["10.9.0.2"])
+    calls = []
+
+    def meanwhile(work: Callable[..., Any]) -> Callable[..., Any]:
+        def late(*arguments: Any) -> Any:
+            if not calls:
+                calls.append(1)
+                other.create_sandbox("x")  # with which it gives back what is owed
+                other.network("n").create_endpoint("theirs", addresses=["10.9.0.2"])
+            return work(*arguments)
+
+        return late
+
+    place: tuple[Any, str] = (asking.RemoteDrivers, "ready") if moment == "before the call" else (asking, "_return")
+    with mock.patch.object(*place, meanwhile(getattr(*place))):
+        one.endpoint("a").delete()
+    assert plugin.pools == {POOL: ["10.9.0.1", "10.9.0.2"]}, "theirs is not taken from them"
+    assert len(plugin.calls("ReleaseAddress")) == (1 if moment == "before the call" else 2)
+    told = [line for event in events(one, DriftDetected) for line in event.differences]
+    assert bool(told) == (moment == "in the call")
+    other.endpoint("theirs").delete()
+    assert plugin.pools == {POOL: ["10.9.0.1"]}
+    assert one.views.driver_pools.owed == {}
+
+
+def test_what_another_writer_owes_anew_is_owed_until_it_went_back(
+    plugin: PluginProcess, opened: Opened, state: Path
+) -> None:
+    """It went back, was given to another, deleted and not taken: the first debt's end is not that of the second."""
+    one, other = opened(state), opened(state)
+    create(one).create_endpoint("a")
+    give_back = asking._return
+    calls = []
+
+    def late(*arguments: Any) -> None:
+        give_back(*arguments)
+        if not calls:
+            calls.append(1)
+            theirs = other.network("n").create_endpoint("theirs", addresses=["10.9.0.2"])
+            plugin.misbehave("ReleaseAddress", "status", [500, "{}"])
+            theirs.delete()
+
+    with mock.patch.object(asking, "_return", late):
+        one.endpoint("a").delete()
+    with one.reading() as views:
+        assert [key[3] for key in views.driver_pools.owed] == [parse_address("10.9.0.2")]
+    one.create_sandbox("y")
+    assert plugin.pools == {POOL: ["10.9.0.1"]}
 
 
 def test_a_debt_of_what_is_held_ends_without_a_call(plugin: PluginProcess, opened: Opened) -> None:
@@ -569,6 +658,66 @@ def test_a_plugin_that_forgets_is_told_again(
     ]
     assert events(again, DriftDetected) == []
     assert again.recovery is None
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> Limits:
+    """Let all plugins together have a moment at a start."""
+    limits = Limits(1.0, 2.0, 2.0, together_seconds=0.5)
+    monkeypatch.setattr(opening, "RemoteDrivers", partial(asking.RemoteDrivers, limits=limits))
+    return limits
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_start_waits_for_all_plugins_together_no_longer_than_its_time(
+    start_plugin: Callable[..., PluginProcess], opened: Opened, state: Path
+) -> None:
+    """A slow one that forgets is told the rest the next time, and what was answered not twice."""
+    plugins = [start_plugin("--replay", name=name) for name in ("lab", "slow")]
+    controller = opened(state)
+    network = create(controller)
+    for number in range(6):
+        network.create_endpoint(f"e{number}")
+    controller.create_network("m", ipam_driver="slow", subnets=["10.8.0.0/24"]).create_endpoint("other")
+    controller.close()
+    for plugin in plugins:
+        plugin.kill()
+        plugin.start()
+        plugin.misbehave("RequestAddress", "late", 0.2, times=3, after=True)
+    begun = time.monotonic()
+    controller = opened(state)
+    assert time.monotonic() - begun < 1.5
+    assert controller.recovery is not None
+    assert "the time" in " ".join(controller.recovery.warnings)
+    first = len(plugins[0].calls("RequestAddress"))
+    assert 1 <= first <= 3, "the gateway and an endpoint or two of seven"
+    assert plugins[1].calls("RequestAddress") == []
+    controller.network("n").create_endpoint("late")  # which goes on where the start has stopped
+    asked = [call["Address"] for call in plugins[0].calls("RequestAddress") if call["Address"]]
+    assert sorted(set(asked)) == [f"10.9.0.{number}" for number in range(1, 8)]
+    assert len(asked) <= len(set(asked)) + 1, "what was cut short is asked for twice, and no more"
+    assert len(plugins[0].pools[POOL]) == 8
+
+
+@pytest.mark.usefixtures("hurry")
+def test_what_is_owed_is_given_back_as_far_as_the_time_goes(plugin: PluginProcess, opened: Opened, state: Path) -> None:
+    """The rest stays owed, a start says so, and the next one goes on."""
+    controller = opened(state)
+    network = create(controller)
+    endpoints = [network.create_endpoint(f"e{number}") for number in range(6)]
+    plugin.kill()
+    for endpoint in endpoints:
+        endpoint.delete()
+    controller.close()
+    plugin.start()
+    plugin.misbehave("ReleaseAddress", "late", 0.2, times=9, after=True)
+    begun = time.monotonic()
+    controller = opened(state)
+    assert time.monotonic() - begun < 1.5
+    assert controller.recovery is not None
+    assert "is to get something of its pool" in " ".join(controller.recovery.warnings)
+    assert 1 <= len(plugin.calls("ReleaseAddress")) <= 3
+    assert len(controller.views.driver_pools.owed) >= 3
 
 
 def test_a_plugin_that_crashed_meanwhile_is_told_again_before_it_is_asked(

@@ -17,7 +17,8 @@ from netledger.replay import drift, rebuild, repair
 
 from .conftest import inside, shell
 
-NAME = "com.docker.network.bridge.name"
+BRIDGE = "com.docker.network.bridge"
+NAME = f"{BRIDGE}.name"
 TIMES, INTERVAL = "com.docker.network.advertise_addr_nmsgs", "com.docker.network.advertise_addr_ms"
 V4, V6 = "10.5.0.0/24", "fd05::/64"
 ETH_P_ALL = 3
@@ -368,3 +369,43 @@ def test_a_hook_is_told_what_is_wrong(stage, tmp_path):
         assert done.returncode != 0
         assert said in done.stderr, done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+class TestNarrowNetworks:
+    """Networks of two addresses (RFC 3021, RFC 6164) and of one."""
+
+    def test_the_host_reaches_the_endpoint_beside_its_gateway(self, stage, controller):
+        """The bridge has the first address of each family, the endpoint the second."""
+        network = controller.create_network("link", subnets=("10.5.0.0/31", "fd05::/127"), ipv6=True)
+        _, sandbox = attach(controller, network, "web")
+        assert {"10.5.0.0/31", "fd05::/127"} <= addresses_on(stage, f"br-{network.id[:12]}")
+        for address, gateway in (("10.5.0.1", "10.5.0.0"), ("fd05::1", "fd05::")):
+            with stage.listening(sandbox.key, address, 80) as listener:
+                assert stage.reach(stage.host, address, 80, listener) == gateway
+        assert drift(controller).lines == ()
+
+    def test_two_endpoints_have_both_addresses_where_the_bridge_has_none(self, stage, controller):
+        """An internal network whose bridge is not to have an address, or is isolated: they reach each other."""
+        options = {f"{BRIDGE}.inhibit_ipv4": True, f"{BRIDGE}.gateway_mode_ipv6": "isolated"}
+        subnets = ("10.5.0.0/31", "fd05::/127")
+        network = controller.create_network("pair", subnets=subnets, ipv6=True, internal=True, options=options)
+        _, one = attach(controller, network, "one")
+        _, other = attach(controller, network, "other")
+        for address, source in (("10.5.0.1", "10.5.0.0"), ("fd05::1", "fd05::")):
+            with stage.listening(other.key, address, 80) as listener:
+                assert stage.reach(one.key, address, 80, listener) == source
+        assert drift(controller).lines == ()
+        rebuild(controller)
+        assert drift(controller).lines == ()
+
+    def test_an_endpoint_has_the_only_address_of_its_network(self, stage, controller):
+        """With its whole length; it is the endpoint's own, and nobody else is there."""
+        options = {f"{BRIDGE}.gateway_mode_ipv{family}": "isolated" for family in (4, 6)}
+        subnets = ("10.5.0.7/32", "fd05::7/128")
+        network = controller.create_network("one", subnets=subnets, ipv6=True, internal=True, options=options)
+        _, sandbox = attach(controller, network, "web")
+        assert {"10.5.0.7/32", "fd05::7/128"} <= addresses_on(stage, "eth0", sandbox.key)
+        for address in ("10.5.0.7", "fd05::7"):
+            with stage.listening(sandbox.key, address, 80) as listener:
+                assert stage.reach(sandbox.key, address, 80, listener) == address
+        assert drift(controller).lines == ()

@@ -73,6 +73,7 @@ class TestOurIpam(IpamContract):
     """Our own address management keeps the contract."""
 
     has_sub_pools = False
+    sizes = (24, 28)
     settings = QUICK
 
     def make_driver(self) -> OurIpam:
@@ -240,6 +241,31 @@ def test_a_failure_reads_as_a_program() -> None:
         "    address1 = request_address(pool1)  # 10.0.0.1/30",
         "    address2 = request_address(pool1)  # 10.0.0.1/30",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("10.0.0.0/25", "a block of the size that was asked for is given, not 10.0.0.0/25"),
+        ("0.0.0.0/24", "0.0.0.0/24 is asked for with, not given"),
+        (None, "a block of size /24 can be had"),
+    ],
+)
+def test_a_block_of_another_size_is_noticed(given: str | None, words: str) -> None:
+    """The question itself is no answer either, and a refusal is none where sizes are promised."""
+
+    class Sized(Allocator):
+        def request_pool(self, space: str, pool: str, sub_pool: str, options: Mapping[str, str], v6: bool) -> tuple:
+            if given is None:
+                raise Exhausted(f"request pool {pool}", "none is left")
+            return super().request_pool(space, given, sub_pool, options, v6)
+
+    class Contract(IpamContract):
+        sizes = (24,)
+
+    contract = Contract()
+    with pytest.raises(AssertionError, match=words):
+        contract.test_a_pool_of_a_size_can_be_had(CheckedIpam(Sized(), (Refusal,), chooses_pools=False))
 
 
 def test_an_exception_that_is_no_refusal_goes_through() -> None:
