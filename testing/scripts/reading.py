@@ -139,10 +139,16 @@ def _pairs(line: Line, option: str) -> dict[str, str]:
 
 
 def _options(line: Line, option: str = "--opt") -> dict[str, OptionValue]:
-    return {key: _option_value(text) for key, text in _pairs(line, option).items()}
+    return {key: option_value(text) for key, text in _pairs(line, option).items()}
 
 
-def _option_value(text: str) -> OptionValue:
+def option_value(text: str) -> OptionValue:
+    """Read a value of an option: `true` and `false`, numbers, and text; in `"` it is text whatever it looks like."""
+    if text.startswith('"'):
+        try:
+            return msgspec.json.decode(text.encode(), type=str)
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            raise Invalid(f"value {text}", 'it begins with " and is no JSON string', 'write it like "1400"') from None
     if text in ("true", "false"):
         return text == "true"
     return int(text) if re.fullmatch(r"0|[1-9][0-9]*", text) else text

@@ -44,7 +44,15 @@ from ...domain.values import (
 from ...projections.views import Views
 from ..desk import identifier
 from .grammar import ScriptError, quote, read
-from .reading import NOBODY, commands_of, find_endpoint, find_network, find_sandbox, free_identifier
+from .reading import (
+    NOBODY,
+    commands_of,
+    find_endpoint,
+    find_network,
+    find_sandbox,
+    free_identifier,
+    option_value,
+)
 
 
 def render(command: Command, views: Views | None = None) -> str:
@@ -186,8 +194,13 @@ def _labels(labels: Mapping[str, str]) -> list[str]:
 
 
 def _options(options: Mapping[str, OptionValue], option: str = "--opt") -> list[str]:
-    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
-    return _repeated(option, (f"{key}={value}" for key, value in values.items()))
+    return _repeated(option, (f"{key}={_option_value(value)}" for key, value in options.items()))
+
+
+def _option_value(value: OptionValue) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    is_taken_for_another = isinstance(value, str) and (text.startswith('"') or option_value(text) != value)
+    return msgspec.json.encode(text).decode() if is_taken_for_another else text
 
 
 def _route(route: StaticRoute) -> str:
