@@ -14,12 +14,22 @@ from ..dataplanes.contract import Place
 from ..dataplanes.simulated.fabric import PROTOCOLS, Fabric
 from ..dataplanes.simulated.kernel import SimulatedKernel
 from ..dataplanes.simulated.packets import ICMP, Hop, Reach, Spot, Verdict
+from ..dataplanes.simulated.routing import is_loopback
 from ..dataplanes.subscriber import place_of
 from ..domain.drivers import traits_of
 from ..domain.errors import Invalid, NotFound
 from ..domain.facts import NamespaceIdentity
 from ..domain.objects import MAKING_ORDER
-from ..domain.values import IPV4_BYTES, PROTOCOL_NAMES, HostId, SandboxId, SandboxKind, family_of, parse_address
+from ..domain.values import (
+    IPV4_BYTES,
+    PROTOCOL_NAMES,
+    HostId,
+    SandboxId,
+    SandboxKind,
+    family_of,
+    format_address,
+    parse_address,
+)
 from ..engine.lookup import find_endpoint, find_sandbox
 from ..projections.desired import decided_at, lower_everything
 from ..projections.views import Views
@@ -27,6 +37,8 @@ from ..projections.views import Views
 HOST = "host"
 OUTSIDE = "outside"
 LARGEST_PORT = 65535
+SOURCES = ("com.docker.network.host_ipv4", "com.docker.network.host_ipv6")
+"""Options of a network: as which address its packets leave the host."""
 FAMILIES = {4: IPV4_BYTES, 6: 16}
 
 
@@ -43,7 +55,8 @@ class Simulation:
     """One host as its log wants it, beside a machine outside, both on a simulated underlay.
 
     A place is named `host`, `outside`, by a container or sandbox, or as NETWORK/ENDPOINT. What is asked for is `icmp`
-    or PROTOCOL/PORT.
+    or PROTOCOL/PORT. The host has an address of the underlay, which `host` stands for, and every other that its log
+    says it has: see `host_addresses`.
     """
 
     def __init__(self, views: Views, host: HostId) -> None:
@@ -53,6 +66,7 @@ class Simulation:
         self.fabric = Fabric()
         self.kernel = self.fabric.adopt(build(views, host))
         self.outside = self.fabric.add_outside(OUTSIDE)
+        self.fabric.give(self.kernel.host, host_addresses(views, host))
 
     def reach(self, source: str, destination: str, what: str = "icmp", *, family: int = 0) -> Reach:
         """Ask whether `source` reaches `destination`, which may be an address. Raises `NotFound` and `Invalid`.
@@ -65,10 +79,13 @@ class Simulation:
         return structs.replace(asked, hops=self._told(asked.hops), reply=self._told(asked.reply))
 
     def matrix(self) -> dict[Question, Verdict]:
-        """Ask everybody for everything that is there: every endpoint (an echo), every published port of the host."""
+        """Ask everybody for everything that is there: every endpoint (an echo), every published port of the host.
+
+        A port that is published at one address is asked for there; at a loopback address, by the host alone.
+        """
         asked: dict[Question, Verdict] = {}
         for source in self._places():
-            for offer in self._offers():
+            for offer in self._offers(is_host=source == HOST):
                 question = Question(source, *offer)
                 asked[question] = self.reach(*question[:3], family=question.family).verdict
         return asked
@@ -127,7 +144,7 @@ class Simulation:
         inside = [there.event.container for name, there in sandboxes.items() if name in self.kernel.namespaces]
         return [*inside, HOST, OUTSIDE]
 
-    def _offers(self) -> Iterator[tuple[str, str, int]]:
+    def _offers(self, *, is_host: bool) -> Iterator[tuple[str, str, int]]:
         for joined in self._views.endpoints.joined.values():
             network = self._views.network(joined.event.network)
             endpoint = self._views.endpoint(joined.event.endpoint)
@@ -137,7 +154,9 @@ class Simulation:
             yield from ((name, "icmp", family_of(there.address)) for there in endpoint.event.addresses)
             for port in self._views.ports_of(endpoint.event.endpoint):
                 what = f"{PROTOCOL_NAMES[port.event.protocol]}/{port.event.host_port}"
-                yield HOST, what, family_of(port.event.host_address)
+                at = port.event.host_address
+                is_meant = any(at) and (is_host or not is_loopback(at))
+                yield format_address(at) if is_meant else HOST, what, family_of(at)
 
     def _told(self, hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
         """Put beside each object the position that called for it."""
@@ -145,6 +164,19 @@ class Simulation:
             structs.replace(hop, position=self._positions[hop.key]) if hop.key in self._positions else hop
             for hop in hops
         )
+
+
+def host_addresses(views: Views, host: HostId) -> list[bytes]:
+    """List the addresses that a host has by what its log says: ports are published at them, or packets leave as them.
+
+    Loopback addresses are every host's.
+    """
+    ports = (port.event for endpoint in views.endpoints.endpoints for port in views.ports_of(endpoint))
+    published = {port.host_address for port in ports if port.host == host}
+    options = [network.event.options for network in views.networks_on(host)]
+    sources = {str(each.get(option, "")) for each in options for option in SOURCES}
+    known = published | {parse_address(source) for source in sources if source}
+    return sorted((each for each in known if any(each) and not is_loopback(each)), key=lambda each: (len(each), each))
 
 
 def build(views: Views, host: HostId, name: str = HOST) -> SimulatedKernel:

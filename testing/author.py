@@ -1,6 +1,7 @@
 """An author of commands: mostly ones that make sense now, seldom ones that will be refused.
 
-Keeps: the same choices in the same state give the same commands. The universe of names is so small that things meet.
+Keeps: the same choices in the same state give the same commands. How many choices a name takes does not depend on the
+state, so that the rest of a command means the same in another. The universe of names is so small that things meet.
 Knows nothing of: where choices come from (Hypothesis, a seeded generator).
 """
 
@@ -57,8 +58,10 @@ from ..domain.values import (
     PoolId,
     PortRequest,
     PredefinedPool,
+    SandboxId,
     SandboxKind,
     Subnet,
+    family_of,
     parse_address,
     parse_mac,
     parse_subnet,
@@ -82,9 +85,11 @@ SNAT = "com.docker.network.host_ipv4"
 SINGLE = ("host", "null")
 SETTINGS = "settings"
 """The configuration network that there usually is."""
-DRIVERS = (*("bridge",) * 8, "macvlan", "macvlan", "ipvlan", "ipvlan", "host", "null")
+DRIVERS = (*("bridge",) * 14, "macvlan", "macvlan", "ipvlan", "ipvlan", "host", "null")
 USUALLY = 90
 """In percent: how often a command fits the state."""
+LEFT_OUT = 85
+"""In percent: how often a network does without an option."""
 
 ENDPOINT_OPTIONS: tuple[Mapping[str, OptionValue], ...] = (
     *({},) * 16,
@@ -93,8 +98,11 @@ ENDPOINT_OPTIONS: tuple[Mapping[str, OptionValue], ...] = (
     {SYSCTLS: "net.ipv6.conf.IFNAME.disable_ipv6=1"},
     {ANNOUNCEMENTS: 0},
 )
+ELSEWHERE = {4: parse_subnet("10.99.0.0/16"), 6: parse_subnet("fd99::/32")}
+"""Blocks that further routes lead to."""
 LEASES = ("lease1", "lease2", "lease3")
 IPAM_OPTIONS: tuple[dict[str, OptionValue], ...] = (
+    {SERIAL: "true"},
     {SERIAL: False},
     {MAC_POLICY: MacPolicy.IPV4},
     {MAC_POLICY: MacPolicy.IPV4, SERIAL: True},
@@ -106,14 +114,15 @@ OVERLAPPING = (
 )
 
 KINDS = (
-    *("create endpoint",) * 3,
-    *("join",) * 6,
-    *("leave",) * 3,
-    *("create network", "create sandbox", "add alias", "remove alias", "set key", "rename"),
+    *("create endpoint",) * 6,
+    *("join",) * 9,
+    *("leave",) * 4,
+    *("create network", "create sandbox") * 2,
+    *("add alias", "remove alias", "set key", "rename"),
     *("delete endpoint", "delete sandbox", "delete network", "lose sandbox"),
-    *("addresses",) * 2,
+    *("addresses",) * 3,
 )
-"""What there is to ask for, the more common more than once."""
+"""What there is to ask for, the more common more than once: two of three are what networks are there for."""
 
 ADDRESS_KINDS = (
     *("request pool", "release pool", "request address", "release address"),
@@ -164,8 +173,8 @@ class Universe:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that ids of networks, endpoints and sandboxes may be made of before anything has them."""
-        return (*self.networks, *SINGLE, *self.endpoints, *self.sandboxes)
+        """The words that ids of networks, endpoints, sandboxes and leases may be made of before anything has them."""
+        return (*self.networks, *SINGLE, SETTINGS, *self.endpoints, *self.sandboxes, *LEASES)
 
     def dataplane(
         self, kernel: SimulatedKernel | None = None, *, faults: StepFaults | None = None
@@ -198,12 +207,17 @@ class Author:
         return self._desk.views
 
     def command(self, kind: str | None = None) -> Command:
-        """Write a command of a kind, or of any."""
-        command = self._write(kind or self.choice.pick(KINDS))
+        """Write a command of a kind; without one, usually of one for which everything is there."""
+        command = self._write(kind or self._kind())
         if self._desk is not None:
             with suppress(Refusal):
                 self._desk.do(command)
         return command
+
+    def fitting(self, kinds: Sequence[str]) -> list[str]:
+        """List those kinds of commands, of some, for which everything is there."""
+        is_there = self._what_is_there()
+        return [kind for kind in kinds if is_there.get(kind, True)]
 
     def blunder(self) -> Command:
         """Write a command that no state makes right."""
@@ -233,6 +247,33 @@ class Author:
         ]
 
     # --- one kind each
+
+    def _kind(self) -> str:
+        """Choose a kind of command, usually one that makes sense now."""
+        usually = self.choice.chance(USUALLY)
+        return self.choice.pick(self.fitting(KINDS) if usually else KINDS)
+
+    def _what_is_there(self) -> Mapping[str, bool]:
+        """Say of kinds of commands whether there is what they are about; of the others nothing."""
+        views, universe = self.views, self.universe
+        endpoints, joined, sandboxes = views.endpoints.endpoints, views.endpoints.joined, views.sandboxes.sandboxes
+        kinds = [there.event.kind for there in sandboxes.values()]
+        return {
+            "create network": any(self._is_free(name, views.networks.networks) for name in universe.networks),
+            "create sandbox": any(self._is_free(name, sandboxes) for name in universe.sandboxes),
+            "create endpoint": bool(views.networks.networks)
+            and any(self._is_free(name, endpoints) for name in universe.endpoints),
+            "join": bool(sandboxes) and len(joined) < len(endpoints),
+            "leave": bool(joined),
+            "add alias": bool(endpoints),
+            "remove alias": bool(views.endpoints.aliases),
+            "set key": SandboxKind.DELEGATED in kinds,
+            "rename": bool(sandboxes),
+            "delete endpoint": bool(endpoints),
+            "delete sandbox": bool(sandboxes),
+            "delete network": bool(views.networks.networks),
+            "lose sandbox": any(kind is not SandboxKind.MANAGED for kind in kinds),
+        }
 
     def _write(self, kind: str) -> Command:
         writers: dict[str, Callable[[], Command]] = {
@@ -299,7 +340,7 @@ class Author:
         name = pick((*(SETTINGS,) * 6, *self.universe.networks))
         predefined = (PoolRequest(4),)
         pools = pick((predefined, (PoolRequest(4), PoolRequest(6)), self._pools(0)))
-        settings: tuple[Mapping[str, OptionValue], ...] = ({}, {MTU: 1400}, {ICC: False}, {"parent": "eth0"})
+        settings: tuple[Mapping[str, OptionValue], ...] = ({}, {MTU: "1400"}, {ICC: False}, {"parent": "eth0"})
         options = pick(settings)
         return CreateConfigurationNetwork(self._identity(name), name, pools, options, pick(({}, {"team": "blue"})))
 
@@ -337,6 +378,10 @@ class Author:
             return {"parent": parent, "macvlan_mode": pick(("bridge", "private", "vepa", "passthru"))}
         return {"parent": parent, "ipvlan_mode": pick(("l2", "l3", "l3s")), "ipvlan_flag": pick(("bridge", "private"))}
 
+    def _has_single(self) -> bool:
+        """Whether a network is there of which a host has one."""
+        return any(identifier(name) in self.views.networks.networks for name in SINGLE)
+
     def _set_key(self) -> SetSandboxKey:
         known = self.views.sandboxes.sandboxes.values()
         delegated = {there.event.sandbox for there in known if there.event.kind is SandboxKind.DELEGATED}
@@ -347,7 +392,7 @@ class Author:
     def _create_sandbox(self) -> CreateSandbox:
         name = self._free(self.universe.sandboxes, self.views.sandboxes.sandboxes)
         managed, attached, delegated = SandboxKind.MANAGED, SandboxKind.ATTACHED, SandboxKind.DELEGATED
-        kind = self.choice.pick((managed, managed, managed, attached, attached, delegated, SandboxKind.HOST))
+        kind = self.choice.pick((*(managed,) * 5, attached, attached, delegated, SandboxKind.HOST))
         if kind is not attached:
             id_of = name if self.choice.chance(USUALLY) else self.choice.pick(self.universe.sandboxes)
             return CreateSandbox(identifier(id_of), name, kind)
@@ -358,46 +403,78 @@ class Author:
         """Write an endpoint whose addresses and ports its network can usually have."""
         views, choice = self.views, self.choice
         name = self._free(self.universe.endpoints, views.endpoints.endpoints)
-        names = self.universe.networks if choice.chance(95) else SINGLE
-        network = NetworkId(self._known(names, views.networks.networks) if choice.chance(98) else identifier(SETTINGS))
-        record = views.network(network)
-        fitting: list[tuple[bytes, ...]] = [()]
-        is_internal = False
-        if record is not None:
-            is_internal = record.event.internal
-            fitting += [
-                (pool.subnet.at(ordinal),)
-                for pool in record.event.pools
-                for ordinal in (2, 3, 1, 0)
-                if ordinal < 1 << pool.subnet.host_bits
-            ]
-            is_internal = is_internal or not record.event.pools
-        wanted = choice.pick(fitting if choice.chance(USUALLY) else [(parse_address("10.9.0.1"),)])
-        ports = () if is_internal and choice.chance(USUALLY) else self.ports()
+        names = self.universe.networks if choice.chance(95) or not self._has_single() else SINGLE
+        known, is_network = self._known(names, views.networks.networks), choice.chance(98)
+        network = NetworkId(known if is_network else identifier(SETTINGS))
+        ports = self._ports_of(network)
+        wanted = self._addresses_of(network)
         others = () if choice.chance(50) else (self._alias(),)
-        mac = choice.pick((b"", b"", b"", parse_mac("02:42:0a:00:00:07")))
+        mac = choice.pick((*(b"",) * 5, parse_mac("02:42:0a:00:00:07")))
         options = choice.pick(ENDPOINT_OPTIONS)
         link_local = (parse_address("169.254.0.7"),) if ANNOUNCEMENTS in options else ()
         return CreateEndpoint(
             self._identity(name), network, name, wanted, mac, ports, others, options=options, link_local=link_local
         )
 
+    def _addresses_of(self, network: NetworkId) -> tuple[bytes, ...]:
+        """Ask for an address that an endpoint of a network can have, mostly for none; seldom for another."""
+        choice, record = self.choice, self.views.network(network)
+        is_any, is_fitting = choice.chance(50), choice.chance(USUALLY)
+        pools = record.event.pools if record is not None else ()
+        every = [(pool.subnet, pool.pool, number) for pool in pools for number in (2, 3, 4, 5, 1, 0)]
+        every = [(block, pool, number) for block, pool, number in every if number < 1 << block.host_bits]
+        free = [
+            (block.at(number),)
+            for block, pool, number in every
+            if number and (pool, block.at(number)) not in self.views.ipam.holders
+        ]
+        others = [*((block.at(number),) for block, _, number in every), (parse_address("10.9.0.1"),)]
+        wanted = choice.pick((free or [()]) if is_fitting else others)
+        return () if is_any else wanted
+
+    def _ports_of(self, network: NetworkId) -> tuple[PortRequest, ...]:
+        """Publish ports where a network can; seldom elsewhere."""
+        record = self.views.network(network)
+        cannot = record is not None and (
+            record.event.internal or not record.event.pools or record.event.driver != "bridge"
+        )
+        usually = self.choice.chance(USUALLY)
+        return () if cannot and usually else self.ports()
+
     def _join(self) -> JoinEndpoint:
         views, choice = self.views, self.choice
         free = [there for there in views.endpoints.endpoints if there not in views.endpoints.joined]
         endpoint = self._known(self.universe.endpoints, free)
-        sandbox = self._known(self.universe.sandboxes, views.sandboxes.sandboxes)
+        sandboxes = self._sandboxes_for(endpoint)
+        empty = [sandbox for sandbox in sandboxes if not views.joined_to(sandbox)]
+        usually = choice.chance(60)
+        sandbox = self._known(self.universe.sandboxes, empty if empty and usually else sandboxes)
         priority = choice.pick((0, 1, 2)) if choice.chance(98) else 1 << 40
-        interface = choice.pick(("", "", "", "eth0", "eth1"))
-        routes = self._routes(endpoint) if not interface and not choice.chance(85) else ()
+        interface = choice.pick((*("",) * 8, "eth0", "eth1"))
+        has_routes = not choice.chance(85)
+        routes = self._routes(endpoint) if has_routes and not interface else ()
         return JoinEndpoint(endpoint, sandbox, priority, interface, routes)
 
+    def _sandboxes_for(self, endpoint: EndpointId) -> list[SandboxId]:
+        """List the sandboxes that an endpoint may join: those of the host's own namespace are a host network's."""
+        record = self.views.endpoint(endpoint)
+        network = self.views.network(record.event.network) if record is not None else None
+        is_host = network is not None and network.event.driver == "host"
+        return [
+            key
+            for key, there in self.views.sandboxes.sandboxes.items()
+            if is_host == (there.event.kind is SandboxKind.HOST)
+        ]
+
     def _routes(self, endpoint: EndpointId) -> tuple[StaticRoute, ...]:
-        """Write a route by way of the first address of an endpoint's subnet, or of the link."""
+        """Write a route by way of an endpoint's subnet's first address, or of the link; seldom in another family."""
         record = self.views.endpoint(endpoint)
         held = record.event.addresses if record is not None else ()
+        usually, other = self.choice.chance(USUALLY), self.choice.pick(tuple(ELSEWHERE))
+        family = family_of(held[0].address) if held and usually else other
         gateways = [b"", *(subnet_of(each.address, each.prefix).at(1) for each in held)]
-        return (StaticRoute(parse_subnet(self.choice.pick(("10.99.0.0/16", "fd99::/32"))), self.choice.pick(gateways)),)
+        fitting = [gateway for gateway in gateways if not usually or not gateway or family_of(gateway) == family]
+        return (StaticRoute(ELSEWHERE[family], self.choice.pick(fitting)),)
 
     def _lose_sandbox(self) -> LoseSandbox:
         known = self.views.sandboxes.sandboxes.values()
@@ -479,7 +556,7 @@ class Author:
             (SNAT, ("192.0.2.9",)),
             *((GATEWAY_MODES[family], ("routed", "nat-unprotected", "isolated")) for family in (4, 6)),
         )
-        return {label: self.choice.pick(values) for label, values in known if not self.choice.chance(70)}
+        return {label: self.choice.pick(values) for label, values in known if not self.choice.chance(LEFT_OUT)}
 
     def ports(self) -> tuple[PortRequest, ...]:
         """Write up to two published ports."""
@@ -496,8 +573,8 @@ class Author:
         pick, chance = self.choice.pick, self.choice.chance
         third = number if chance(USUALLY) else pick(range(len(self.universe.networks)))
         blocks: dict[int, tuple[str | None, ...]] = {
-            4: (None, None, f"10.{third}.0.0/24", f"10.{third}.0.0/29", f"10.{third}.0.0/31"),
-            6: (None, f"fd00:{third:x}::/64", f"fd00:{third:x}::/126"),
+            4: (None, None, *(f"10.{third}.0.0/24",) * 3, f"10.{third}.0.0/29", f"10.{third}.0.0/31"),
+            6: (None, None, *(f"fd00:{third:x}::/64",) * 2, f"fd00:{third:x}::/126"),
         }
         requests = []
         for family in pick(((4,), (4,), (4, 6), (4, 6), (6,))):
@@ -533,12 +610,18 @@ class Author:
         """Choose the id of what is there, seldom of anything else."""
         every = [make(name) for make in (identifier, _other_identifier) for name in names]
         fitting = [identity for identity in every if identity in there]
-        return self.choice.pick(fitting if fitting and self.choice.chance(USUALLY) else every[: len(names)])
+        usually = self.choice.chance(USUALLY)
+        return self.choice.pick(fitting if fitting and usually else every[: len(names)])
 
     def _free(self, names: Sequence[str], there: Collection[str]) -> str:
         """Choose a name whose ids are free, seldom any other."""
-        fitting = [name for name in names if identifier(name) not in there and _other_identifier(name) not in there]
-        return self.choice.pick(fitting if fitting and self.choice.chance(USUALLY) else names)
+        fitting = [name for name in names if self._is_free(name, there)]
+        usually = self.choice.chance(USUALLY)
+        return self.choice.pick(fitting if fitting and usually else names)
+
+    def _is_free(self, name: str, there: Collection[str]) -> bool:
+        """Whether neither of a name's ids is there."""
+        return identifier(name) not in there and _other_identifier(name) not in there
 
 
 def _other_identifier(name: str) -> Any:  # noqa: ANN401  # ids of every kind are 64 hex digits

@@ -39,8 +39,10 @@ def fitting(*kinds: str) -> st.SearchStrategy[Command]:
     @st.composite
     def write(draw: st.DrawFn) -> Command:
         machine = draw(st.runner())
-        kind = draw(st.sampled_from(sorted(set(kinds))))
-        return Author(Drawn(draw(numbers())), machine.universe, lambda: machine.controller.views).command(kind)
+        author = Author(Drawn([]), machine.universe, lambda: machine.controller.views)
+        kind = draw(st.sampled_from(author.fitting(kinds) or kinds))
+        author.choice = Drawn(draw(numbers()))
+        return author.command(kind)
 
     return write()
 

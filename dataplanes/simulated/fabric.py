@@ -9,10 +9,10 @@ import ipaddress
 import itertools
 from collections.abc import Iterable, Mapping
 
-from ...domain.values import SandboxId, parse_address, parse_subnet
+from ...domain.values import SandboxId, Subnet, parse_address, parse_subnet
 from .forwarding import Journey, Machines
 from .kernel import SimulatedKernel
-from .model import Ethernet, Ipvlan, NetworkNamespace, Segment, Vlan
+from .model import Ethernet, Ipvlan, NetworkNamespace, RouteEntry, Segment, Vlan
 from .packets import ECHO, ICMP, ICMPV6, SMALL, TCP, UDP, Packet, Reach, Spot, Verdict
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": 132, "icmp": ICMP}
@@ -36,6 +36,8 @@ class Fabric:
         self.underlay = Segment("underlay")
         self._blocks = (parse_subnet(underlay4), parse_subnet(underlay6))
         self._numbers = itertools.count(1)
+        self._further: list[tuple[str, bytes]] = []
+        """Addresses that hosts have beside those of the underlay's blocks."""
         self._machines = Machines()
         self._ports = itertools.cycle(range(FIRST_PORT, FIRST_PORT + PORTS))
 
@@ -50,6 +52,22 @@ class Fabric:
         number = next(self._numbers)
         self._connect(kernel, {(block.at(number), block.prefix) for block in self._blocks})
         return kernel
+
+    def give(self, host: str, addresses: Iterable[bytes]) -> None:
+        """Let a host have further addresses on its card; everybody on the underlay finds them on the link.
+
+        One that the host has already, or another had before, is left where it is.
+        """
+        kernel = self.hosts[host]
+        card, taken = kernel.own.devices[CARD], {address for _, address in self._further}
+        taken |= {address for each in self.hosts.values() for address in _addresses(each.own)}
+        for address in dict.fromkeys(addresses):
+            if address not in taken:
+                self._further.append((host, address))
+                card.addresses[address, len(address) * 8] = False
+                for other in self.hosts.values():
+                    _lead(other, host, address)
+        kernel.epoch += 1
 
     def add_outside(self, name: str, *addresses: str) -> Spot:
         """Add a machine that is no host of ours, where everything answers; `addresses` as `192.0.2.2/24`."""
@@ -73,6 +91,8 @@ class Fabric:
         card.addresses = dict.fromkeys(sorted(addresses, key=lambda there: (len(there[0]), there)), False)
         for child in card.children:
             child.mac = card.mac if isinstance(child, Ipvlan | Vlan) else child.mac
+        for host, address in self._further:
+            _lead(kernel, host, address)
         kernel.epoch += 1
         self.underlay.devices[(kernel.host, CARD)] = card
         self.hosts[kernel.host] = self._machines.kernels[kernel.host] = kernel
@@ -81,7 +101,7 @@ class Fabric:
 
     def addresses_of(self, spot: Spot) -> list[bytes]:
         """List the addresses of a host or sandbox, loopback aside."""
-        return [address for there in self._at(spot).devices.values() for address, _ in there.addresses]
+        return _addresses(self._at(spot))
 
     def reach(
         self,
@@ -145,3 +165,14 @@ class Fabric:
             message = f"there is no {spot}"
             raise LookupError(message)
         return inside
+
+
+def _addresses(namespace: NetworkNamespace) -> list[bytes]:
+    return [address for there in namespace.devices.values() for address, _ in there.addresses]
+
+
+def _lead(kernel: SimulatedKernel, host: str, address: bytes) -> None:
+    """Let a host find another's further address on the underlay."""
+    if kernel.host != host:
+        kernel.own.routes.append(RouteEntry(Subnet(address, len(address) * 8), CARD))
+        kernel.epoch += 1

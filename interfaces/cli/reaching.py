@@ -41,7 +41,8 @@ def reach(
 
     A place is `host`, `outside` (a machine on the host's link), a container or NETWORK/ENDPOINT; DESTINATION may be an
     address. WHAT is `icmp` or PROTOCOL/PORT, as tcp/80. It is asked of a simulation of what the log calls for, where
-    every port of a container answers: no kernel is touched. Status 40 when it does not reach.
+    every port of a container answers: no kernel is touched. The host has the addresses that ports are published at and
+    that packets leave as; others of its own are not in the log. Status 40 when it does not reach.
     """
     from ...replay.simulation import Simulation, describe
 

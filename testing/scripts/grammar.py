@@ -31,8 +31,8 @@ LINES_LIMIT = 100_000
 USAGE = """\
 network create NAME [--driver DRIVER] [--subnet CIDR]... [--gateway ADDRESS]... [--no-ipv4] [--ipv6] [--internal] \
 [--config-only] [--config-from NAME] [--ip-range CIDR]... [--aux-address NAME=ADDRESS]... [--address-space SPACE] \
-[--allocation POLICY]... [--rest SECONDS]... [--grace SECONDS]... [--ipam-driver DRIVER] [--ipam-opt KEY=VALUE]... \
-[--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
+[--allocation|--policy POLICY]... [--rest SECONDS]... [--grace SECONDS]... [--ipam-driver DRIVER] \
+[--ipam-opt KEY=VALUE]... [--opt|-o KEY=VALUE]... [--label KEY=VALUE]... [--id ID]
 network rm NETWORK... [--force|-f]
 endpoint create NETWORK NAME [--ip ADDRESS]... [--mac MAC] [--publish|-p PORT]... [--alias ALIAS]... \
 [--opt|-o KEY=VALUE]... [--sysctl SETTING]... [--link-local ADDRESS]... [--label KEY=VALUE]... [--id ID]
@@ -42,11 +42,22 @@ endpoint leave ENDPOINT
 endpoint alias add ENDPOINT ALIAS
 endpoint alias rm ENDPOINT ALIAS
 sandbox create CONTAINER [--kind KIND] [--path PATH] [--identity BOOT/COOKIE] [--hostname NAME] [--domainname NAME] \
-[--label KEY=VALUE]... [--id ID]
+[--files] [--add-host NAME:ADDRESS]... [--dns ADDRESS]... [--dns-search DOMAIN]... [--dns-option OPTION]... \
+[--hosts-path PATH] [--resolv-conf-path PATH] [--label KEY=VALUE]... [--id ID]
 sandbox setkey SANDBOX PATH [--identity BOOT/COOKIE]
 sandbox rename SANDBOX CONTAINER
 sandbox rm SANDBOX... [--force|-f]
+ipam reserve NETWORK NAME ADDRESS
+ipam unreserve NETWORK ADDRESS
+ipam configure [--pool BASE,SIZE]... [--docker-pools] [--retention SECONDS]
+ipam gc [--retention SECONDS]
 sandbox lose SANDBOX EVIDENCE
+ipam expire
+ipam pool request LEASE [--subnet CIDR] [--ipv6] [--ip-range CIDR] [--address-space SPACE] \
+[--allocation|--policy POLICY] [--rest SECONDS] [--grace SECONDS]
+ipam pool release POOL [--lease LEASE]
+ipam address request POOL LEASE [ADDRESS]
+ipam address release POOL ADDRESS [--lease LEASE]
 command JSON
 batch
 crash
@@ -69,7 +80,7 @@ kernel listen PORT
 netns add PATH [IDENTITY]
 netns rm PATH
 """
-"""Every command: its words, what follows them, and its options. The first twelve are the command line's own."""
+"""Every command: its words, what follows them, and its options. The first sixteen are the command line's own."""
 
 
 class ScriptError(Exception):
@@ -240,7 +251,7 @@ def _forms() -> Mapping[tuple[str, ...], Form]:
 
 
 _ELEMENT = re.compile(
-    r"\[(?P<option>--[a-z0-9-]+)(\|(?P<short>-[a-z-]+))?(?P<value> [A-Z/=]+)?\](?P<repeated>\.\.\.)?"
+    r"\[(?P<option>--[a-z0-9-]+)(\|(?P<short>-[a-z-]+))?(?P<value> [A-Z/=:,]+)?\](?P<repeated>\.\.\.)?"
     r"|(?P<choices>[a-z]+(\|[a-z]+)+)|(?P<word>[a-z]+)"
     r"|\[(?P<maybe>[A-Z]+)\]|(?P<place>[A-Z]+)(?P<several>\.\.\.)?"
 )

@@ -107,7 +107,7 @@ def _guarded(stage: Stage, action: Callable[[], list[str]]) -> list[str]:
 
 
 def _read(stage: Stage, lines: Sequence[Line]) -> list[Command]:
-    for word in (word for line in lines for word in line.places):
+    for word in (word for line in lines for word in (*line.places, *line.all("--lease"))):
         stage.names.suppose(identifier(word), word)
     with stage.controller.reading() as views:
         return [command for line in lines for command in commands_of(line, views)]

@@ -19,6 +19,7 @@ from msgspec import structs
 from ...domain.commands import (
     AddAlias,
     Command,
+    Configure,
     CreateConfigurationNetwork,
     CreateEndpoint,
     CreateNetwork,
@@ -26,30 +27,43 @@ from ...domain.commands import (
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    EndReservation,
+    Expire,
     JoinEndpoint,
     LeaveEndpoint,
     LoseSandbox,
+    PoolRequest,
+    ReleaseAddress,
+    ReleasePool,
     RemoveAlias,
     RenameSandbox,
+    RequestAddress,
+    RequestPool,
+    ReserveAddress,
     SetSandboxKey,
 )
 from ...domain.endpoint_options import SYSCTLS
 from ...domain.errors import Invalid
 from ...domain.events import DEFAULT_IPAM, LOCAL_DEFAULT, OptionValue
 from ...domain.facts import NamespaceIdentity
+from ...domain.leases import RETENTION_SECONDS
+from ...domain.resolution import Resolution
 from ...domain.values import (
     AllocationPolicy,
     EndpointId,
     NetworkId,
+    PoolId,
     SandboxId,
     SandboxKind,
     parse_address,
     parse_mac,
     parse_ports,
+    parse_subnet,
 )
-from ...engine.addresses import read_policy
+from ...engine.addresses import read_block, read_policy, read_predefined
 from ...engine.model import parse_route
 from ...engine.pool_requests import Wanted, check_holds_settings_only, pool_requests
+from ...engine.resolution import resolution_of
 from ...projections.views import Views
 from ..desk import identifier
 from .grammar import Line
@@ -92,6 +106,17 @@ def find_sandbox(views: Views, text: str) -> SandboxId:
     """Give the id that the sandbox of a container goes by."""
     named = (sandbox for (_, container), sandbox in views.names.containers.items() if container == text)
     return SandboxId(_given(text) or next(named, identifier(text)))
+
+
+def find_pool(views: Views, text: str) -> PoolId:
+    """Give the id of the pool of a block, CIDR or SPACE/CIDR; what is no one pool's is taken for an id."""
+    every = views.ipam.pools
+    named = [
+        pool
+        for pool, record in every.items()
+        if text in (str(record.event.subnet), f"{record.event.space}/{record.event.subnet}")
+    ]
+    return named[0] if len(named) == 1 and PoolId(text) not in every else PoolId(text)
 
 
 def parse_identity(text: str) -> NamespaceIdentity:
@@ -139,10 +164,16 @@ def _pairs(line: Line, option: str) -> dict[str, str]:
 
 
 def _options(line: Line, option: str = "--opt") -> dict[str, OptionValue]:
-    return {key: _option_value(text) for key, text in _pairs(line, option).items()}
+    return {key: option_value(text) for key, text in _pairs(line, option).items()}
 
 
-def _option_value(text: str) -> OptionValue:
+def option_value(text: str) -> OptionValue:
+    """Read a value of an option: `true` and `false`, numbers, and text; in `"` it is text whatever it looks like."""
+    if text.startswith('"'):
+        try:
+            return msgspec.json.decode(text.encode(), type=str)
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            raise Invalid(f"value {text}", 'it begins with " and is no JSON string', 'write it like "1400"') from None
     if text in ("true", "false"):
         return text == "true"
     return int(text) if re.fullmatch(r"0|[1-9][0-9]*", text) else text
@@ -236,7 +267,27 @@ def _create_sandbox(line: Line, views: Views) -> Iterator[Command]:
         line.one("--hostname"),
         line.one("--domainname"),
         _pairs(line, "--label"),
+        _resolution(line),
     )
+
+
+def _resolution(line: Line) -> Resolution | None:
+    hosts = [text.partition(":") for text in line.all("--add-host")]
+    for name, colon, address in hosts:
+        if not name or not colon:
+            raise Invalid(f"--add-host {name + address!r}", "not NAME:ADDRESS", "write it like db:10.0.0.9")
+    asked = resolution_of(
+        {name: address for name, _, address in hosts},
+        line.all("--dns"),
+        line.all("--dns-search"),
+        line.all("--dns-option"),
+        line.one("--hosts-path"),
+        line.one("--resolv-conf-path"),
+        always=line.has("--files"),
+    )
+    if asked is not None and len(asked.hosts) != len(hosts):
+        raise Invalid("--add-host", "a name is given twice", "give each once")
+    return asked
 
 
 def _join(line: Line, views: Views) -> Iterator[Command]:
@@ -286,6 +337,66 @@ def _remove(
     return reader
 
 
+def _reserve(line: Line, views: Views) -> Iterator[Command]:
+    network, name, address = line.places
+    yield ReserveAddress(find_network(views, network), name, parse_address(address))
+
+
+def _unreserve(line: Line, views: Views) -> Iterator[Command]:
+    network, address = line.places
+    yield EndReservation(find_network(views, network), parse_address(address))
+
+
+def _configure(line: Line, views: Views) -> Iterator[Command]:
+    """Read settings; what is left out stays as it is."""
+    now = next((record.event for record in views.networks.configurations.values()), None)
+    pools = now.default_pools if now is not None else ()
+    if line.has("--pool") or line.has("--docker-pools"):
+        pools = tuple(map(read_predefined, line.all("--pool")))
+    retention = now.retention_seconds if now is not None else RETENTION_SECONDS
+    yield Configure(pools, _seconds(line.one("--retention", str(retention))))
+
+
+def _collect(line: Line, _: Views) -> Iterator[Command]:
+    yield Expire(_seconds(line.one("--retention", "0")))
+
+
+def _request_pool(line: Line, _: Views) -> Iterator[Command]:
+    subnet, ip_range = line.one("--subnet"), line.one("--ip-range")
+    block, size = read_block(subnet) if subnet else (None, 0)
+    is_ipv6 = len(parse_subnet(subnet).address) == len(bytes(16)) if subnet else line.has("--ipv6")
+    request = PoolRequest(
+        6 if is_ipv6 else 4,
+        block,
+        policy=read_policy(line.one("--allocation", AllocationPolicy.NEXT)),
+        space=line.one("--address-space", LOCAL_DEFAULT),
+        size=size,
+        sub_pool=parse_subnet(ip_range) if ip_range else None,
+        rest_seconds=_seconds(line.one("--rest", "0")),
+        grace_seconds=_seconds(line.one("--grace", "0")),
+    )
+    yield RequestPool(request, _lease(line.places[0]))
+
+
+def _release_pool(line: Line, views: Views) -> Iterator[Command]:
+    yield ReleasePool(find_pool(views, line.places[0]), _lease(line.one("--lease")))
+
+
+def _request_address(line: Line, views: Views) -> Iterator[Command]:
+    pool, lease, *address = line.places
+    yield RequestAddress(find_pool(views, pool), _lease(lease), parse_address(address[0]) if address else b"")
+
+
+def _release_address(line: Line, views: Views) -> Iterator[Command]:
+    pool, address = line.places
+    yield ReleaseAddress(find_pool(views, pool), parse_address(address), _lease(line.one("--lease")))
+
+
+def _lease(text: str) -> str:
+    """Give the id of a lease, which is made of a word like any other; of none, nothing."""
+    return (_given(text) or str(identifier(text))) if text else ""
+
+
 def _whole(line: Line, _: Views) -> Iterator[Command]:
     try:
         yield msgspec.json.decode(line.places[0].encode(), type=Command)
@@ -306,6 +417,15 @@ _READERS: Mapping[str, Callable[[Line, Views], Iterator[Command]]] = {
     "sandbox setkey": _set_key,
     "sandbox rename": _rename_sandbox,
     "sandbox rm": _remove(DeleteSandbox, find_sandbox),
+    "ipam reserve": _reserve,
+    "ipam unreserve": _unreserve,
+    "ipam configure": _configure,
+    "ipam gc": _collect,
     "sandbox lose": _lose_sandbox,
+    "ipam expire": lambda _line, _views: iter([Expire()]),
+    "ipam pool request": _request_pool,
+    "ipam pool release": _release_pool,
+    "ipam address request": _request_address,
+    "ipam address release": _release_address,
     "command": _whole,
 }

@@ -60,6 +60,7 @@ from ...domain.events import (
     SandboxLost,
     SandboxRenamed,
 )
+from ...domain.resolution import Resolution
 from ...domain.values import (
     PROTOCOL_NAMES,
     AllocationPolicy,
@@ -80,7 +81,8 @@ class Names:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._directories: set[str] = set()
+        self._places: dict[str, str] = {}
+        """What is written in the place of directories, and of the host in the ids of pools."""
 
     def learn(self, event: Event) -> None:
         """Take the names out of an event."""
@@ -91,12 +93,14 @@ class Names:
                     self._names[event.device] = event.name
             case ConfigurationNetworkCreated():
                 self._call(event.network, event.name)
+            case PoolAllocated():
+                self._places[f"{event.scope}/{event.space}/"] = f"{event.space}/"
             case EndpointCreated():
                 self._call(event.endpoint, f"{self.of(event.network)}/{event.name}")
             case SandboxCreated():
                 self._call(event.sandbox, event.container)
                 if event.kind is SandboxKind.MANAGED:
-                    self._directories.add(event.path.removesuffix(event.sandbox))
+                    self._places[event.path.removesuffix(event.sandbox)] = "NAMESPACES/"
             case EndpointJoined():
                 if event.device:  # a network without interfaces has none
                     self._names[event.device] = self.of(event.endpoint)
@@ -112,8 +116,8 @@ class Names:
 
     def told(self, text: str) -> str:
         """Put names in the place of ids."""
-        for directory in self._directories:
-            text = text.replace(directory, "NAMESPACES/")
+        for place, written in self._places.items():
+            text = text.replace(place, written)
         return _TOKEN.sub(lambda found: self._names.get(found[0], found[0]), text)
 
     def suppose(self, identity: str, name: str) -> None:
@@ -220,7 +224,13 @@ def _joined(names: Names, event: EndpointJoined) -> str:
 
 def _pool(names: Names, event: PoolAllocated) -> str:
     policy = f", {event.policy} address first" if event.policy is not AllocationPolicy.NEXT else ""
-    return f"{event.subnet} for {names.of(event.network)}{', chosen' if event.predefined else ''}{policy}"
+    whose = names.of(event.network) if event.network else f"nobody, asked for as {names.of(event.lease)}"
+    return f"{event.subnet} for {whose}{', chosen' if event.predefined else ''}{policy}"
+
+
+def _claim(names: Names, event: PoolClaimed | PoolDisclaimed) -> str:
+    block = event.pool.partition(f"{event.space}/")[2]
+    return f"{block} by {names.of(event.network)}, asked for as {names.of(event.lease)}"
 
 
 def _address(names: Names, event: AddressAllocated) -> str:
@@ -246,7 +256,16 @@ def _key(names: Names, event: SandboxKeySet) -> str:
 
 def _sandbox(names: Names, event: SandboxCreated) -> str:
     where = f" {event.kind} {event.path}" if event.kind is not SandboxKind.MANAGED else ""
-    return f"{names.of(event.sandbox)}{where}".rstrip()
+    return f"{names.of(event.sandbox)}{where}".rstrip() + (_files(event.resolution) if event.resolution else "")
+
+
+def _files(resolution: Resolution) -> str:
+    """Write what was asked of a sandbox's files; where they are, and what the host has, is another on each machine."""
+    wanted = resolution.wanted
+    words = [f"{name}:{format_address(address)}" for name, address in resolution.hosts]
+    for title, values in (("dns", wanted.servers), ("search", wanted.search), ("option", wanted.options)):
+        words += [f"{title} {value}" for value in values]
+    return ", with files" + "".join(f", {word}" for word in words)
 
 
 def _left(names: Names, event: EndpointLeft) -> str:
@@ -291,13 +310,13 @@ def _every_field(_: Names, event: Event) -> str:
 _SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
     HostBooted: lambda _, event: f"{event.boot} after {event.before}",
     PoolAllocated: _pool,
-    PoolReleased: lambda names, event: f"{event.subnet} of {names.of(event.network)}",
+    PoolReleased: lambda names, event: f"{event.subnet} of {names.of(event.network) if event.network else 'nobody'}",
     AddressAllocated: _address,
     AddressReleased: lambda names, event: f"{format_address(event.address)} of {names.of(event.owner[1])}",
     AddressReservationMade: lambda _, event: f"{format_address(event.address)} for {event.name}",
     AddressReservationEnded: lambda _, event: f"{format_address(event.address)} for {event.name}: {event.why}",
-    PoolClaimed: lambda names, event: f"{event.pool} by {names.of(event.network)}, asked for as {event.lease}",
-    PoolDisclaimed: lambda names, event: f"{event.pool} by {names.of(event.network)}, asked for as {event.lease}",
+    PoolClaimed: _claim,
+    PoolDisclaimed: _claim,
     ConfigurationChanged: _configured,
     ReturnOwed: lambda _, event: f"{_returned(event)}: {event.message}",
     ReturnEnded: lambda _, event: _returned(event) + (f": {event.refused}" if event.refused else ""),

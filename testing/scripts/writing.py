@@ -13,6 +13,7 @@ import msgspec
 from ...domain.commands import (
     AddAlias,
     Command,
+    Configure,
     CreateConfigurationNetwork,
     CreateEndpoint,
     CreateNetwork,
@@ -20,22 +21,31 @@ from ...domain.commands import (
     DeleteEndpoint,
     DeleteNetwork,
     DeleteSandbox,
+    EndReservation,
+    Expire,
     JoinEndpoint,
     LeaveEndpoint,
     LoseSandbox,
     PoolRequest,
+    ReleaseAddress,
+    ReleasePool,
     RemoveAlias,
     RenameSandbox,
+    RequestAddress,
+    RequestPool,
+    ReserveAddress,
     SetSandboxKey,
 )
 from ...domain.endpoint_options import SYSCTLS
 from ...domain.errors import NetledgerError
 from ...domain.events import DEFAULT_IPAM, LOCAL_DEFAULT, OptionValue, StaticRoute
 from ...domain.facts import NamespaceIdentity
+from ...domain.resolution import Resolution
 from ...domain.values import (
     AllocationPolicy,
     EndpointId,
     NetworkId,
+    PoolId,
     SandboxId,
     SandboxKind,
     format_address,
@@ -44,7 +54,16 @@ from ...domain.values import (
 from ...projections.views import Views
 from ..desk import identifier
 from .grammar import ScriptError, quote, read
-from .reading import NOBODY, commands_of, find_endpoint, find_network, find_sandbox, free_identifier
+from .reading import (
+    NOBODY,
+    commands_of,
+    find_endpoint,
+    find_network,
+    find_pool,
+    find_sandbox,
+    free_identifier,
+    option_value,
+)
 
 
 def render(command: Command, views: Views | None = None) -> str:
@@ -134,6 +153,19 @@ class Writer:
         there = views.sandbox(sandbox) if views else None
         return self._reference(sandbox, there.event.container if there else "", views, find_sandbox)
 
+    def pool(self, pool: PoolId, views: Views | None) -> str:
+        """Give the words for a pool: its block, where one pool alone has it."""
+        record = views.pool(pool) if views else None
+        if record is not None:
+            for text in (str(record.event.subnet), f"{record.event.space}/{record.event.subnet}"):
+                if find_pool(views or NOBODY, text) == pool:
+                    return text
+        return pool
+
+    def lease(self, lease: str) -> str:
+        """Give the word that the id of a lease is made of, where it is known."""
+        return self._words.get(lease, lease)
+
     def identity(self, identity: str, default: str, taken: Container[str] | None) -> list[str]:
         """Write the option for the id of what is made, where it is not the one that it would get."""
         if identity == free_identifier(default, self._made if taken is None else taken):
@@ -186,8 +218,13 @@ def _labels(labels: Mapping[str, str]) -> list[str]:
 
 
 def _options(options: Mapping[str, OptionValue], option: str = "--opt") -> list[str]:
-    values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
-    return _repeated(option, (f"{key}={value}" for key, value in values.items()))
+    return _repeated(option, (f"{key}={_option_value(value)}" for key, value in options.items()))
+
+
+def _option_value(value: OptionValue) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    is_taken_for_another = isinstance(value, str) and (text.startswith('"') or option_value(text) != value)
+    return msgspec.json.encode(text).decode() if is_taken_for_another else text
 
 
 def _route(route: StaticRoute) -> str:
@@ -261,11 +298,23 @@ def _write_sandbox(writer: Writer, command: CreateSandbox, views: Views | None) 
     words += ["--identity", _identity(command.identity)] if command.identity is not None else []
     words += ["--hostname", command.hostname] if command.hostname else []
     words += ["--domainname", command.domainname] if command.domainname else []
+    words += _resolution(command.resolution) if command.resolution is not None else []
     words += [
         *_labels(command.labels),
         *writer.identity(command.sandbox, command.container, views.sandboxes.sandboxes if views else None),
     ]
     return _line("sandbox create", command.container, *words)
+
+
+def _resolution(resolution: Resolution) -> list[str]:
+    wanted = resolution.wanted
+    words = _repeated("--add-host", (f"{name}:{format_address(address)}" for name, address in resolution.hosts))
+    words += _repeated("--dns", wanted.servers)
+    words += _repeated("--dns-search", wanted.search)
+    words += _repeated("--dns-option", wanted.options)
+    words += ["--hosts-path", resolution.hosts_path] if resolution.hosts_path else []
+    words += ["--resolv-conf-path", resolution.resolv_conf_path] if resolution.resolv_conf_path else []
+    return words or ["--files"]
 
 
 def _write_join(writer: Writer, command: JoinEndpoint, views: Views | None) -> str:
@@ -280,6 +329,33 @@ def _write_join(writer: Writer, command: JoinEndpoint, views: Views | None) -> s
 def _write_key(writer: Writer, command: SetSandboxKey, views: Views | None) -> str:
     words = ["--identity", _identity(command.identity)] if command.identity is not None else []
     return _line("sandbox setkey", writer.sandbox(command.sandbox, views), command.path, *words)
+
+
+def _write_configuration(_writer: Writer, command: Configure, _views: Views | None) -> str:
+    words = _repeated("--pool", (f"{pool.base},{pool.size}" for pool in command.default_pools)) or ["--docker-pools"]
+    return _line("ipam configure", *words, "--retention", str(command.retention_seconds))
+
+
+def _write_expiry(_writer: Writer, command: Expire, _views: Views | None) -> str:
+    if command.retention_seconds is None:
+        return _line("ipam expire")
+    return _line("ipam gc", *(["--retention", str(command.retention_seconds)] if command.retention_seconds else []))
+
+
+def _write_pool(writer: Writer, command: RequestPool, _views: Views | None) -> str:
+    pool = command.pool
+    words = ["--subnet", _subnet(pool)] if pool.subnet is not None or pool.size else []
+    words += ["--ipv6"] if pool.family == 6 and not words else []
+    words += ["--ip-range", str(pool.sub_pool)] if pool.sub_pool is not None else []
+    words += ["--address-space", pool.space] if pool.space != LOCAL_DEFAULT else []
+    words += _of_each("--allocation", [pool.policy], AllocationPolicy.NEXT)
+    words += _of_each("--rest", [str(pool.rest_seconds)], "0")
+    words += _of_each("--grace", [str(pool.grace_seconds)], "0")
+    return _line("ipam pool request", writer.lease(command.lease), *words)
+
+
+def _leased(writer: Writer, command: ReleasePool | ReleaseAddress) -> list[str]:
+    return ["--lease", writer.lease(command.lease)] if command.lease else []
 
 
 def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox) -> list[str]:
@@ -307,6 +383,30 @@ _WRITERS: Mapping[type, Callable[[Writer, Any, Views | None], str]] = {
     ),
     RemoveAlias: lambda writer, command, views: _line(
         "endpoint alias rm", writer.endpoint(command.endpoint, views), command.alias
+    ),
+    Configure: _write_configuration,
+    Expire: _write_expiry,
+    ReserveAddress: lambda writer, command, views: _line(
+        "ipam reserve", writer.network(command.network, views), command.name, format_address(command.address)
+    ),
+    EndReservation: lambda writer, command, views: _line(
+        "ipam unreserve", writer.network(command.network, views), format_address(command.address)
+    ),
+    RequestPool: _write_pool,
+    ReleasePool: lambda writer, command, views: _line(
+        "ipam pool release", writer.pool(command.pool, views), *_leased(writer, command)
+    ),
+    RequestAddress: lambda writer, command, views: _line(
+        "ipam address request",
+        writer.pool(command.pool, views),
+        writer.lease(command.lease),
+        *([format_address(command.address)] if command.address else []),
+    ),
+    ReleaseAddress: lambda writer, command, views: _line(
+        "ipam address release",
+        writer.pool(command.pool, views),
+        format_address(command.address),
+        *_leased(writer, command),
     ),
     SetSandboxKey: _write_key,
     RenameSandbox: lambda writer, command, views: _line(

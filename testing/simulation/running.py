@@ -217,9 +217,9 @@ class SystemRun:
             author = Author(self.choice, host.universe, lambda: views)
             lacks = {
                 "create network": 2 - len(views.networks.networks),
-                "create sandbox": 2 - len(views.sandboxes.sandboxes),
-                "create endpoint": 3 - len(views.endpoints.endpoints),
-                "join": 2 - len(views.endpoints.joined),
+                "create sandbox": 3 - len(views.sandboxes.sandboxes),
+                "create endpoint": 4 - len(views.endpoints.endpoints),
+                "join": 3 - len(views.endpoints.joined),
             }
             missing = [kind for kind, count in lacks.items() if count > 0]
             if missing and self.choice.chance(FILLING_PERCENT):

@@ -190,3 +190,66 @@ def test_a_plain_address_can_be_asked_for(shop):
     """An address needs no name."""
     assert shop.reach("web", "10.1.0.3", "tcp/1").is_reached
     assert parse_address("10.1.0.3") == shop.address("cache")
+
+
+# --- addresses of the host
+
+
+@pytest.mark.parametrize(
+    ("published", "address"), [("192.0.2.5:8080:80", "192.0.2.5"), ("[2001:db8::5]:8080:80", "2001:db8::5")]
+)
+def test_a_port_at_one_address_of_the_host_is_found_there(controller, published, address):
+    """From outside, from the host and from a container, as one without an address is at the host's; nowhere else."""
+    controller.create_network("n", subnets=["10.1.0.0/24", "fd01::/64"], ipv6=True)
+    attach(controller, "n", "web", ports=[published])
+    attach(controller, "n", "db")
+    there = simulate(controller)
+    for source in (OUTSIDE, "host", "db", "web"):
+        asked = there.reach(source, address, "tcp/8080")
+        assert asked.is_reached, f"{source}: {asked}"
+        assert asked.at == there.spot("web")
+        assert there.reach(source, address, "tcp/80").verdict is REFUSED
+        assert there.reach(source, "host", "tcp/8080", family=4).verdict is REFUSED
+    matrix = there.matrix()
+    family = 6 if ":" in address else 4
+    assert {matrix[Question(source, address, "tcp/8080", family)] for source in ("web", "db", "host", OUTSIDE)} == {
+        REACHED
+    }
+
+
+def test_an_address_that_no_port_is_published_at_any_more_is_nobodys(controller):
+    """What the log does not know of the host is not found."""
+    controller.create_network("n", subnets=["10.1.0.0/24"])
+    endpoint = attach(controller, "n", "web", ports=["192.0.2.5:8080:80"])
+    assert simulate(controller).reach(OUTSIDE, "192.0.2.5", "tcp/8080").is_reached
+    endpoint.delete(force=True)
+    assert simulate(controller).reach(OUTSIDE, "192.0.2.5", "tcp/8080").verdict is Verdict.NO_ROUTE
+
+
+def test_a_port_at_a_loopback_address_is_the_hosts_alone(controller):
+    """The host's own processes find it; others, who ask the host for it, do not."""
+    controller.create_network("n", subnets=["10.1.0.0/24"])
+    attach(controller, "n", "web", ports=["127.0.0.1:8080:80"])
+    matrix = simulate(controller).matrix()
+    assert matrix[Question("host", "127.0.0.1", "tcp/8080", 4)] is REACHED
+    assert matrix[Question(OUTSIDE, "host", "tcp/8080", 4)] is REFUSED
+    assert Question(OUTSIDE, "127.0.0.1", "tcp/8080", 4) not in matrix
+
+
+def test_the_answers_to_what_leaves_as_an_address_of_the_hosts_come_back(controller):
+    """A network whose packets leave the host as one of its addresses is answered there."""
+    controller.create_network("n", subnets=["10.1.0.0/24"], options={"com.docker.network.host_ipv4": "192.0.2.9"})
+    attach(controller, "n", "web")
+    asked = simulate(controller).reach("web", OUTSIDE, "tcp/443")
+    assert asked.is_reached, str(asked)
+    assert format_address(asked.seen_from) == "192.0.2.9"
+
+
+def test_the_hosts_name_stands_for_its_address_on_the_underlay(controller):
+    """Whatever other addresses it has."""
+    controller.create_network("n", subnets=["10.1.0.0/24"])
+    attach(controller, "n", "web", ports=["192.0.2.5:8080:80", "8081:80"])
+    there = simulate(controller)
+    assert format_address(there.address("host")) == "198.18.0.1"
+    assert there.reach(OUTSIDE, "host", "tcp/8081").is_reached
+    assert there.reach(OUTSIDE, "192.0.2.5", "tcp/8081").is_reached

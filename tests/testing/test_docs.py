@@ -35,12 +35,14 @@ def test_every_example_is_a_test_that_passes(pytester: pytest.Pytester) -> None:
     assert outcomes["passed"] > 40
 
 
-def test_the_script_that_is_shown_has_its_outcome(tmp_path: Path) -> None:
-    """The example of a script plays as it stands, and every command is in the table."""
+def test_the_scripts_that_are_shown_have_their_outcomes(tmp_path: Path) -> None:
+    """The examples of scripts play as they stand, and every command is in the table."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    example = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]
-    with scripts.Stage(tmp_path / "state") as stage:
-        assert not scripts.run(scripts.parse(example), stage)
+    examples = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    assert len(examples) >= 2
+    for number, example in enumerate(examples):
+        with scripts.Stage(tmp_path / str(number)) as stage:
+            assert not scripts.run(scripts.parse(example), stage)
     table = re.search(r"\| lines \|.*?\n\n", text, re.DOTALL)[0]
     for line in scripts.usage().splitlines():
         for word in line.split()[:2]:

@@ -22,7 +22,7 @@ from netledger.domain.events import EVENT_TYPES, Origin
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.values import SandboxKind
 from netledger.testing import scripts
-from netledger.testing.author import GROUND, KINDS, Author, Seeded, Universe
+from netledger.testing.author import ADDRESS_KINDS, GROUND, KINDS, MTU, Author, Seeded, Universe
 from netledger.testing.desk import Desk, create_endpoint, create_network, create_sandbox, identifier, join
 from netledger.testing.scripts.__main__ import main
 from netledger.testing.scripts.files import run_file
@@ -204,7 +204,7 @@ def test_values_that_are_none_are_refused_and_the_next_line_is_carried_out(outco
         "network create a --subnet 10.1\nnetwork create a --allocation random\nnetwork create a --opt colour\n"
         "network create a --allocation next --allocation lowest\nsandbox create c --kind borrowed\n"
         "sandbox create c --identity x\ncommand '{}'\nnetwork create b\nendpoint create b e\nsandbox create c\n"
-        "endpoint join b/e c --priority high"
+        "endpoint join b/e c --priority high\nnetwork create a --opt 'mtu=\"1'"
     )
     assert [line.split(": ")[1:3] for line in told if line.startswith("refused")] == [
         ["invalid", "subnet '10.1'"],
@@ -215,6 +215,7 @@ def test_values_that_are_none_are_refused_and_the_next_line_is_carried_out(outco
         ["invalid", "namespace identity 'x'"],
         ["invalid", "command"],
         ["invalid", "--priority 'high'"],
+        ["invalid", 'value "1'],
     ]
     assert "NetworkCreated b 172.17.0.0/16 via 172.17.0.1" in told
 
@@ -267,6 +268,50 @@ def test_endpoints_options_are_written_in_words():
         "endpoint join n1/e1 c1 --gw-priority 3 --route 10.9.0.0/16=10.1.0.1 --route fd09::/32", desk.views
     )
     assert scripts.render(command).endswith(" --priority 3 --route 10.9.0.0/16=10.1.0.1 --route fd09::/32")
+
+
+def test_files_of_sandboxes_are_written_in_words():
+    """Names, servers, search domains, options and paths; files alone are asked for by themselves."""
+    named = "--add-host db:10.1.0.9 --add-host db6:fd00::9 --dns 10.1.0.53 --dns fd00::53"
+    others = "--dns-search . --dns-option ndots:2 --hosts-path /srv/hosts --resolv-conf-path /srv/resolv.conf"
+    for words in ("--files", named, f"{named} {others}"):
+        line = f"sandbox create c1 {words}"
+        (command,) = again(line, Desk().views)
+        assert scripts.render(command) == line
+
+
+def test_a_pool_is_known_by_its_block_where_one_alone_has_it():
+    """Else by space and block, and what is no pool's is an id."""
+    desk = Desk()
+    desk.do(*again("ipam pool request a --subnet 10.1.0.0/24", desk.views))
+    assert scripts.render(*again("ipam pool release 10.1.0.0/24", desk.views), desk.views).endswith(" 10.1.0.0/24")
+    desk.do(*again("ipam pool request a --subnet 10.1.0.0/24 --address-space red", desk.views))
+    (command,) = again("ipam pool release red/10.1.0.0/24 --lease a", desk.views)
+    assert command.pool == "host1/red/10.1.0.0/24"
+    assert scripts.Writer(["a"]).line(command, desk.views) == "ipam pool release red/10.1.0.0/24 --lease a"
+    (command,) = again("ipam pool release 10.1.0.0/24", desk.views)
+    assert command.pool == "10.1.0.0/24"
+
+
+def test_settings_that_are_left_out_stay_as_they_are(outcome):
+    """As on the command line."""
+    lines = ("--pool 10.64.0.0/16,28 --retention 5", "--retention 7", "--docker-pools")
+    assert outcome("\n".join(f"ipam configure {line}" for line in lines)) == [
+        "ConfigurationChanged 10.64.0.0/16 in /28, leases kept for 5 s",
+        "ConfigurationChanged 10.64.0.0/16 in /28, leases kept for 7 s",
+        "ConfigurationChanged libnetwork's pools, leases kept for 7 s",
+    ]
+
+
+@pytest.mark.parametrize("value", ["1400", "true", "", '"', 'a "word"', "ü\n", 1400, 0, True, False])
+def test_values_keep_their_type(value):
+    """A text that looks like a number or a truth is written in quotes, and is no such value when it is read again."""
+    command = create_network("n1", options={MTU: value})
+    line = scripts.render(command)
+    assert not line.startswith("command ")
+    (read_again,) = again(line, Desk().views)
+    assert read_again.options == {MTU: value}
+    assert type(read_again.options[MTU]) is type(value)
 
 
 def test_a_batch_is_for_commands_alone(outcome):
@@ -421,10 +466,8 @@ def test_a_command_is_seldom_written_as_json(seed):
     desk = Desk()
     author = Author(Seeded(seed), views=lambda: desk.views)
     writer = scripts.Writer(author.universe.words)
-    for kind in (*GROUND, *KINDS):
+    for kind in (*GROUND, *KINDS, *ADDRESS_KINDS):
         command = author.command(kind)
-        if kind == "addresses":
-            continue  # address management without a network has no words
         line = writer.line(command, desk.views)
         assert not line.startswith("command "), line
         assert not re.search(r"[0-9a-f]{64}", line), line

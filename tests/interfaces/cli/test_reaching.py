@@ -30,6 +30,17 @@ def test_what_is_not_reached_has_a_status_of_its_own(cli):
     assert "no route" in answer.out
 
 
+def test_a_port_at_one_address_of_the_host_is_found_there(made, cli):
+    """The host has the addresses that its ports are published at, and no others."""
+    made("endpoint create n api --publish 192.0.2.5:9090:80")
+    made("sandbox create api")
+    made("endpoint join n/api api")
+    assert made("reach outside 192.0.2.5 tcp/9090").out.startswith("reached at host/")
+    assert cli("reach outside host tcp/9090").status == 40
+    assert cli("reach outside 192.0.2.6 tcp/9090").status == 40
+    assert "192.0.2.5 tcp/9090" in made("reach --matrix").out
+
+
 def test_json_has_hops_and_positions(cli):
     """One document with texts for addresses."""
     answer = cli("reach web db icmp --json")
