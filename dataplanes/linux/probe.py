@@ -43,18 +43,17 @@ SOCKETS = {
 }
 
 
-OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
+OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4", "loopback ipv6")
 """What every firewall backend makes that programs anything."""
 NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
-NO_LOOPBACK_IPV6 = "Linux sends nothing from ::1 out of another interface: it has no route_localnet for IPv6"
-OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "loopback ipv6", "interface sysctls", "announcements")
+OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "interface sysctls", "announcements")
 """What a kernel or container may lack without being of no use."""
 assert set(FEATURES) == {*BASIC_FEATURES, *OF_THE_FIREWALL, *OF_SOME_KERNELS, "adopted bridges", "static routes"}
 
 
 def capabilities(kernel: Kernel) -> Capabilities:
     """Try each thing in a throw-away namespace; raises what may be otherwise the next time."""
-    missing = {"loopback ipv6": NO_LOOPBACK_IPV6}
+    missing: dict[str, str] = {}
     try:
         kernel.elsewhere(lambda: _try_everything(kernel, missing))
     except OSError as error:
@@ -113,6 +112,7 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
     _try_announcing(missing)
     if not Path("/proc/thread-self/net/if_inet6").exists():
         missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
+        missing["loopback ipv6"] = missing["ipv6"]
     if kernel.firewall.name == NONE:
         missing.update(dict.fromkeys(("published ports", "internal networks", *OF_THE_FIREWALL), NO_FIREWALL))
     _try_firewall(kernel.firewall, missing)

@@ -23,7 +23,7 @@ from ....domain.objects import ForwardPolicy, GatewayMode, LoopbackAccess, Masqu
 from ...contract import Instance
 from ..marks import Marks
 from .backend import Edit, Ending, FirewallObject, Found
-from .rules import FAMILIES, TABLES, Names, Rule, rules_of, skeleton, things_of
+from .rules import FAMILIES, TABLES, Names, Rule, reached6, rules_of, skeleton, things_of
 
 WORKER = Path(__file__).with_name("xtables.py")
 REMEDY = "install it with netledger's extra `iptables` (pip install 'netledger[iptables]'; it takes a C compiler)"
@@ -80,18 +80,22 @@ class IptablesFirewall:
         """Read our chains; they are whole if there is nothing in them but what the objects in them call for."""
         there = self._read()
         objects = things_of(self._names, (comment for rules in there.values() for comment, _ in rules))
-        wanted = self._all_rules(objects)
+        gate = reached6(self._names)
+        own = there.get((gate.family, gate.table, gate.chain), ())
+        reaches_loopback6 = any(comment == gate.comment for comment, _ in own)
+        wanted = self._all_rules(objects, reaches_loopback6=reaches_loopback6)
         is_whole = all(
             sorted(there.get(place, [])) == sorted((rule.comment, digest) for rule, digest in rules)
             and (place in there or not _is_chain_of_ours(self._names, place))
             for place, rules in self._with_digests(wanted).items()
         )
         is_whole = is_whole and there.keys() <= wanted.keys() and _is_in_order(there)
-        return Found(is_whole, [thing for thing in objects if is_whole or self._is_there(thing, there)])
+        standing = [thing for thing in objects if is_whole or self._is_there(thing, there)]
+        return Found(is_whole, standing, reaches_loopback6)
 
-    def load(self, objects: Sequence[FirewallObject]) -> None:
+    def load(self, objects: Sequence[FirewallObject], *, reaches_loopback6: bool = False) -> None:
         """Bring our chains to exactly these objects: what is so already stays, uninterrupted."""
-        wanted = self._all_rules(objects)
+        wanted = self._all_rules(objects, reaches_loopback6=reaches_loopback6)
         for family in self._families():
             goals = []
             for table in TABLES:
@@ -111,6 +115,14 @@ class IptablesFirewall:
         ]
         missing, changed = self._carry_out(sides)
         return [self._ending(before, after, missing, changed) for before, after in sides]
+
+    def reach_loopback6(self, *, is_wanted: bool) -> bool:
+        """Add or delete the one rule that leads what goes to ::1 to published ports."""
+        if 6 not in self._families():
+            return False
+        gate = [reached6(self._names)]
+        _, changed = self._carry_out([([], gate) if is_wanted else (gate, [])])
+        return bool(changed)
 
     def remove(self) -> bool:
         """Take our rules and chains away; the user's chain stays."""
@@ -172,9 +184,10 @@ class IptablesFirewall:
             (rule.comment, digest) in there.get(place, ()) for place, rules in wanted.items() for rule, digest in rules
         )
 
-    def _all_rules(self, objects: Iterable[FirewallObject]) -> dict[Place, list[Rule]]:
+    def _all_rules(self, objects: Iterable[FirewallObject], *, reaches_loopback6: bool) -> dict[Place, list[Rule]]:
         families = self._families()
         rules = [rule for family in families for rule in skeleton(self._names, family)]
+        rules += [reached6(self._names)] if reaches_loopback6 and 6 in families else []
         rules += [rule for thing in objects for rule in _rules(self._names, thing, families)]
         wanted = _by_place(rules)
         for family in families:
