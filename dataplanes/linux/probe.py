@@ -11,12 +11,23 @@ import socket
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, HostLink, NamespaceIdentity
+from ...domain.facts import (
+    BASIC_FEATURES,
+    FEATURES,
+    FILTERED_LOOPBACK6,
+    RESERVED_PORTS,
+    Capabilities,
+    HostLink,
+    HostPorts,
+    NamespaceIdentity,
+    reserved_ranges,
+)
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .firewall import NONE, FirewallBackend
 from .kernel import Kernel, look_up
 from .kinds import IPVLAN, MACVLAN, VLAN, create_ipvlan, create_macvlan, create_vlan
+from .localnet import answers_reach_loopback6
 from .netlink import EXHAUSTED, Conversation, Message, is_passing
 from .rooms import Lost, identity_of, open_room
 from .rtnetlink import (
@@ -89,6 +100,15 @@ def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         if holder:
             held[claim] = holder
     return held
+
+
+def host_ports() -> HostPorts:
+    """Read what is set about ports in the calling thread's namespace; what cannot be read reserves none."""
+    try:
+        reserved = reserved_ranges(read_sysctl(RESERVED_PORTS))
+    except OSError:
+        reserved = ()
+    return HostPorts(reserved, "" if answers_reach_loopback6() else FILTERED_LOOPBACK6)
 
 
 def links(kernel: Kernel, names: Sequence[str]) -> Mapping[str, HostLink]:
