@@ -153,19 +153,31 @@ class IptablesFirewall:
         missing: set[Place] = set()
         changed: set[tuple[int, str]] = set()
         for family in FAMILIES:
-            asked = [_goal(table, [], rules, exact=False) for (of, table), rules in goals.items() if of == family]
+            own = {table: rules for (of, table), rules in goals.items() if of == family}
+            is_adding = any(chain["wanted"] for rules in own.values() for chain in rules.values())
+            tables = TABLES if is_adding else own  # rules that nothing leads to are of no use, in whichever table
+            anchors = {table: self._anchors(family, table) if is_adding else () for table in tables}
+            asked = [_goal(table, [], own.get(table, {}), exact=False, anchors=anchors[table]) for table in tables]
             if asked:
-                for goal, done in zip(asked, self._worker(family).ask(do="change", goals=asked)["done"], strict=True):
+                answers = self._worker(family).ask(do="change", goals=asked)["done"]
+                for goal, done in zip(asked, answers, strict=True):
                     missing |= {(family, goal["table"], chain) for chain in done["missing"]}
                     changed |= {(family, comment) for comment in done["changed"]}
+                if any(done["is_cut_off"] for done in answers):
+                    missing |= {(family, table, chain) for table, rules in own.items() for chain in rules}
         return missing, changed
+
+    def _anchors(self, family: int, table: str) -> list[tuple[str, str]]:
+        """List the rules in built-in chains, by chain and comment, that lead to ours."""
+        rules = (rule for rule in skeleton(self._names, family) if rule.table == table)
+        return [(rule.chain, rule.comment) for rule in rules if not rule.chain.startswith(self._names.prefix)]
 
     def _ending(
         self, before: list[Rule], after: list[Rule], missing: set[Place], changed: set[tuple[int, str]]
     ) -> Ending:
         lost = next((rule for rule in after if (rule.family, rule.table, rule.chain) in missing), None)
         if lost is not None:
-            text = f"the firewall's chain {lost.chain} is not there (flushed?); `repair` makes it again"
+            text = f"the firewall's chain {lost.chain} is not there, or cut off (flushed?); `repair` makes it again"
             return Ending(fault=text, number=errno.ENOENT)
         return Ending(already=not any((rule.family, rule.comment) in changed for rule in (*before, *after)))
 
@@ -301,8 +313,10 @@ def _of_goal(goals: dict[tuple[int, str], dict[str, Any]], rule: Rule) -> dict[s
     return found
 
 
-def _goal(table: str, chains: list[str], rules: dict[str, Any], *, exact: bool) -> dict[str, Any]:
-    return {"table": table, "chains": chains, "rules": rules, "exact": exact}
+def _goal(
+    table: str, chains: list[str], rules: dict[str, Any], *, exact: bool, anchors: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    return {"table": table, "chains": chains, "rules": rules, "exact": exact, "anchors": anchors}
 
 
 def _asked(rule: Rule) -> tuple[str, int, tuple[object, ...]]:
