@@ -13,7 +13,7 @@ from typing import NewType, Protocol
 from msgspec import Struct
 
 from ..domain.errors import DataplaneFault
-from ..domain.facts import Capabilities, HostLink, NamespaceIdentity, TakenBlock
+from ..domain.facts import Capabilities, HostLink, HostPorts, NamespaceIdentity, TakenBlock
 from ..domain.objects import KernelObject, Key
 from ..domain.values import SandboxId, SandboxKind
 
@@ -155,6 +155,9 @@ class Dataplane(Protocol):
 
     def taken_blocks(self) -> Sequence[TakenBlock]:
         """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
+
+    def host_ports(self) -> HostPorts:
+        """Tell which ports the host reserves, and whether it reaches what is published at ::1, as it is set now."""
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in: /proc/sys/kernel/random/boot_id."""

@@ -7,17 +7,19 @@ Knows nothing of: commands, rules, who asked.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from ..domain.errors import DataplaneFault
 from ..domain.events import Entity, Event, SandboxCreated
-from ..domain.objects import HOST_NAMESPACE, TRACELESS, KernelObject, Key, is_of_firewall
+from ..domain.objects import HOST_NAMESPACE, TRACELESS, Firewall, KernelObject, Key, is_of_firewall
 from ..domain.values import EndpointId, HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
-from .contract import Dataplane, Observation, Outcome, Place, Plan, Status, Step
+from .contract import Dataplane, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .plan import difference
 
 RETRY_FIRST_SECONDS = 1.0
@@ -34,13 +36,15 @@ class Fault(Struct, frozen=True):
 class Advance(Struct, frozen=True):
     """What one advance did: its plan, an outcome for each step, and the faults among them.
 
-    `mended` are the steps that had been faults before.
+    `mended` are the steps that had been faults before. `restored`: what of the firewall somebody had taken away, and
+    was to be made again with what is new, as nothing can be added to one that is not whole.
     """
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
     faults: tuple[Fault, ...]
     mended: tuple[Step, ...]
+    restored: tuple[Step, ...] = ()
 
     @property
     def changes(self) -> tuple[Step, ...]:
@@ -125,6 +129,8 @@ class Subscriber:
                 there.pop(key, None)
         self._add_owed(there, wanted, owners)
         advance = self._apply(self._plan(wanted, there), owners)
+        if any(map(_is_lost, advance.faults)):
+            advance = self._restore_firewall(advance)
         self._forget_pending()
         return advance
 
@@ -144,12 +150,42 @@ class Subscriber:
         self._pending.every_state = True
         planned = {step.key for step in plan.steps}
         self._owed = {key: owed for key, owed in self._owed.items() if key in planned}
+        advance = self._apply(plan, self._all_owners())
+        self._forget_pending()
+        return advance
+
+    def _restore_firewall(self, advance: Advance) -> Advance:
+        """Program the whole firewall anew where an advance found that it is not there, or not whole."""
+        try:
+            objects = self._dataplane.observe({}).objects
+        except DataplaneFault:
+            return advance  # it cannot even be looked at
+        if Firewall().key in objects:
+            return advance  # something else ails it
+        wanted = {key: made for key, made in lower_everything(self._views, self._host).items() if is_of_firewall(made)}
+        plan = self._plan(wanted, {key: there for key, there in objects.items() if is_of_firewall(there)})
+        again = self._apply(plan, self._all_owners())
+        ended = {outcome.step.key: outcome for outcome in again.outcomes}
+        lost = {fault.outcome.step.key for fault in advance.faults if _is_lost(fault)}
+        asked = {step.key for step in advance.plan.steps}
+        for key in lost - ended.keys():
+            self._owed.pop(key, None)
+        return Advance(
+            advance.plan,
+            tuple(
+                ended.get(each.step.key, Outcome(each.step, Status.ALREADY)) if each.step.key in lost else each
+                for each in advance.outcomes
+            ),
+            (*(fault for fault in advance.faults if fault.outcome.step.key not in lost), *again.faults),
+            (*advance.mended, *again.mended),
+            tuple(step for step in plan.steps if step.key not in asked),
+        )
+
+    def _all_owners(self) -> dict[Key, Entity]:
         owners: dict[Key, Entity] = {}
         for entity in entities(self._views, self._host):
             owners.update(dict.fromkeys(lower(self._views, entity), entity))
-        advance = self._apply(plan, owners)
-        self._forget_pending()
-        return advance
+        return owners
 
     def _forget_pending(self) -> None:
         self._pending.take()
@@ -230,6 +266,13 @@ class Subscriber:
             if record.event.host == self._host:
                 places[sandbox] = _place(record.event)
         return places
+
+
+def _is_lost(fault: Fault) -> bool:
+    """Whether a fault says that the firewall is not there, or not the part of it that something was to be put into."""
+    outcome = fault.outcome
+    is_made = outcome.step.verb is not Verb.REMOVE and is_of_firewall(outcome.step.object)
+    return is_made and outcome.fault is not None and outcome.fault.number == errno.ENOENT
 
 
 def _merge(*states: Mapping[Entity, Objects]) -> tuple[dict[Key, KernelObject], dict[Key, Entity]]:

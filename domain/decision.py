@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from .events import Event, Origin
-from .facts import EVERYTHING, Capabilities, HostLink, IpamAnswers, TakenBlock
+from .facts import EVERYTHING, NOTHING_SPECIAL, Capabilities, HostLink, HostPorts, IpamAnswers, TakenBlock
 
 NO_OBSTACLES: Mapping[str, str] = {}
 
@@ -40,7 +40,7 @@ class Context(Struct, frozen=True):
     something already: a name by its tag, a port by its `ports.obstacle_key`. `links` has those of the interfaces that a
     command names (see `networks.links_of`) which are in the host's namespace; None where nobody looked. `taken_blocks`
     are the addresses that the host uses already, asked for where a block is to be chosen. `ipam` has what another IPAM
-    driver than ours answered.
+    driver than ours answered. `host_ports` is asked for where a port is to be chosen, or published at ::1.
     """
 
     origin: Origin
@@ -50,3 +50,4 @@ class Context(Struct, frozen=True):
     links: Mapping[str, HostLink] | None = None
     taken_blocks: tuple[TakenBlock, ...] = ()
     ipam: IpamAnswers | None = None
+    host_ports: HostPorts = NOTHING_SPECIAL

@@ -79,6 +79,36 @@ class TakenBlock(Struct, frozen=True, gc=False):
         return f"{self.block} {self.use}"
 
 
+class HostPorts(Struct, frozen=True, gc=False):
+    """What the host says about its ports.
+
+    `reserved`: ranges, first and last port, from which none is chosen for anybody (net.ipv4.ip_local_reserved_ports);
+    who asks for one of them by number gets it. `unreached6`: why the host reaches now no port that is published at
+    ::1, and what to do about it; empty where it does.
+    """
+
+    reserved: tuple[tuple[int, int], ...] = ()
+    unreached6: str = ""
+
+    def reserves(self, port: int) -> bool:
+        """Whether a port is in one of the ranges."""
+        return any(first <= port <= last for first, last in self.reserved)
+
+
+NOTHING_SPECIAL = HostPorts()
+RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
+FILTERED_LOOPBACK6 = (
+    "bridged packets pass ip6tables, so the kernel drops what answers to ::1; "
+    "`sysctl -w net.bridge.bridge-nf-call-ip6tables=0`, unless something on this host needs it, then `netledger repair`"
+)
+
+
+def reserved_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """Read ports as the kernel writes them: `8080,9148-9150`."""
+    pairs = (part.partition("-") for part in text.strip().split(",") if part)
+    return tuple((int(first), int(last or first)) for first, _, last in pairs)
+
+
 class PoolAnswer(Struct, frozen=True):
     """The block that another IPAM driver than ours gave for a pool request, its name for it, and the gateway in it.
 

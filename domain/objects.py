@@ -208,7 +208,9 @@ class LoopbackAccess(Struct, frozen=True, gc=False, tag=True):
 
     A connection from 127.0.0.0/8 or ::1 to a `PortForward` leaves by the bridge under the bridge's address, and its
     answer is let back. For IPv4 this takes `route_localnet` on the bridge, which is part of this object, and a rule
-    that drops what comes in by any interface but `lo` and is addressed to 127.0.0.0/8.
+    that drops what comes in by any interface but `lo` and is addressed to 127.0.0.0/8. For IPv6 it takes a route to ::1
+    out of the bridge, which is part of this object, and that bridged packets do not pass ip6tables: while they do, the
+    object is one that sends nothing from ::1, so that connections to it are refused, and not lost.
     """
 
     bridge: str

@@ -73,7 +73,7 @@ def bind_ports(
                 own = _address(endpoint, family)
                 opened[PortOpened(*context.origin, endpoint.endpoint, request.protocol, own, request.port)] = None
             else:
-                hosts.append(_checked_loopback(host, request, network, asked))
+                hosts.append(_checked_loopback(host, request, network, context, asked))
         if hosts:
             _into_group(groups, request, hosts)
     taken: list[PortBound] = []
@@ -180,14 +180,30 @@ def _host_addresses(
     return [binding]
 
 
-def _checked_loopback(host: bytes, request: PortRequest, network: NetworkCreated, asked: str) -> bytes:
+def is_loopback(host: bytes) -> bool:
+    """Whether an address is one of those at which only the host itself reaches anything."""
+    return any(host in block for block in _LOOPBACKS)
+
+
+def _checked_loopback(
+    host: bytes, request: PortRequest, network: NetworkCreated, context: Context, asked: str
+) -> bytes:
+    if not is_loopback(host):
+        return host
     feature = f"loopback ipv{family_of(host)}"
-    if any(host in block for block in _LOOPBACKS) and feature not in network.abilities:
+    if feature not in network.abilities:
         raise Unavailable(
             asked,
             f"port {request} is to be published at {format_address(host)}, and when network {network.name} was "
             f"created this host had no {feature!r}",
             "publish at another address, or at all of them; see `netledger doctor`",
+        )
+    if family_of(host) == 6 and context.host_ports.unreached6:
+        raise Unavailable(
+            asked,
+            f"port {request} is to be published at {format_address(host)}, where this host reaches nothing: "
+            f"{context.host_ports.unreached6}",
+            "or publish at another address",
         )
     return host
 
@@ -242,7 +258,10 @@ def _from_range(
 def _ephemeral(
     view: View, request: PortRequest, hosts: Sequence[bytes], taken: Sequence[PortBound], context: Context, asked: str
 ) -> int:
-    """Choose the next free one after the last that was chosen, wrapping, as libnetwork's port allocator does."""
+    """Choose the next free one after the last that was chosen, wrapping, as libnetwork's port allocator does.
+
+    One that the host reserves is passed over.
+    """
     mine = [port.host_port for port in taken if port.protocol == request.protocol]
     last_chosen = view.last_ephemeral_port(context.origin.host, request.protocol)
     last = max([port for port in mine if port >= EPHEMERAL_FIRST] or [last_chosen])
@@ -250,11 +269,13 @@ def _ephemeral(
     start = last + 1 - EPHEMERAL_FIRST if last >= EPHEMERAL_FIRST else 0
     for step in range(size):
         port = EPHEMERAL_FIRST + (start + step) % size
-        if port not in mine and _is_free(view, request, port, hosts, (), context):
+        is_reserved = context.host_ports.reserves(port)
+        if port not in mine and not is_reserved and _is_free(view, request, port, hosts, (), context):
             return port
+    state = "taken or reserved (net.ipv4.ip_local_reserved_ports)" if context.host_ports.reserved else "taken"
     raise Exhausted(
         asked,
-        f"all {size} {PROTOCOL_NAMES[request.protocol]} ports from {EPHEMERAL_FIRST} to {EPHEMERAL_LAST} are taken",
+        f"all {size} {PROTOCOL_NAMES[request.protocol]} ports from {EPHEMERAL_FIRST} to {EPHEMERAL_LAST} are {state}",
         "ask for a port outside that range",
     )
 

@@ -29,9 +29,18 @@ from ..domain.events import (
     Recorded,
     device_tag,
 )
-from ..domain.facts import EVERYTHING, Capabilities, HostLink, IpamAnswers, NamespaceIdentity, TakenBlock
+from ..domain.facts import (
+    EVERYTHING,
+    NOTHING_SPECIAL,
+    Capabilities,
+    HostLink,
+    HostPorts,
+    IpamAnswers,
+    NamespaceIdentity,
+    TakenBlock,
+)
 from ..domain.networks import links_of
-from ..domain.ports import obstacle_key
+from ..domain.ports import is_loopback, obstacle_key
 from ..domain.rules import decide
 from ..domain.values import HostId, Position, SandboxKind
 from ..projections.views import Views
@@ -99,6 +108,8 @@ class Decider:
         self._capabilities: Capabilities | None = None
         self._taken_blocks: tuple[TakenBlock, ...] | None = None
         """What the host uses, as it was found for the batch that is being decided."""
+        self._host_ports: HostPorts | None = None
+        """What the host says about its ports, as it was found for that batch."""
 
     def start_over(self, views: Views) -> None:
         """Go on with other views."""
@@ -107,7 +118,7 @@ class Decider:
     def decide(self, commands: Sequence[Command], author: Author) -> Batch:
         """Decide all commands and fold what they amount to; a refused one leaves no trace in the views."""
         batch, obstacles = Batch([], [], [], []), dict[str, str]()
-        self._taken_blocks = None
+        self._taken_blocks = self._host_ports = None
         now = here().now()
         for index, command in enumerate(commands):
             self._decide_next(batch, index, command, author, now, obstacles)
@@ -230,12 +241,18 @@ class Decider:
     ) -> Decision:
         links = self._links(links_of(self._views, self._host, command))
         blocks: tuple[TakenBlock, ...] = ()
+        ports = NOTHING_SPECIAL
         for _ in range(PROBE_ROUNDS):
-            context = Context(origin, self._instance, self._known_capabilities(), obstacles, links, blocks, answers)
+            known = self._known_capabilities()
+            context = Context(origin, self._instance, known, obstacles, links, blocks, answers, ports)
             decision = decide(self._views, command, context)
             if not blocks and any(map(_is_chosen_block, decision.events)):
                 blocks = self._blocks_in_use()
                 if blocks:
+                    continue
+            if ports is NOTHING_SPECIAL and any(map(_is_delicate_port, decision.events)):
+                ports = self._ask_about_ports()
+                if ports != NOTHING_SPECIAL:
                     continue
             found = self._probe(decision.events)
             if not found.keys() - obstacles.keys():
@@ -261,6 +278,12 @@ class Decider:
             self._taken_blocks = tuple(self._dataplane.taken_blocks()) if self._dataplane is not None else ()
         return self._taken_blocks
 
+    def _ask_about_ports(self) -> HostPorts:
+        """Ask the host, once a batch, what is special about its ports."""
+        if self._host_ports is None:
+            self._host_ports = self._dataplane.host_ports() if self._dataplane is not None else NOTHING_SPECIAL
+        return self._host_ports
+
     def _known_capabilities(self) -> Capabilities:
         if self._capabilities is None:
             self._capabilities = self._dataplane.capabilities() if self._dataplane is not None else EVERYTHING
@@ -270,6 +293,11 @@ class Decider:
 def _is_chosen_block(event: Event) -> bool:
     """Whether a block was chosen that a host of its own may be using already."""
     return isinstance(event, PoolAllocated) and event.predefined and event.space != GLOBAL_DEFAULT
+
+
+def _is_delicate_port(event: Event) -> bool:
+    """Whether a port was chosen, which the host may reserve, or is to be reached at ::1, which it may not let."""
+    return isinstance(event, PortBound) and (event.decided_by != "caller" or is_loopback(event.host_address))
 
 
 def clock_steps(last_at: int, events: Sequence[Event]) -> list[ClockStepped]:

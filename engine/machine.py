@@ -17,7 +17,7 @@ from ..dataplanes.subscriber import Advance, Fault, Subscriber
 from ..domain.commands import Command
 from ..domain.decision import Guard
 from ..domain.errors import DataplaneFault, LedgerConflict, NetledgerError, Unavailable
-from ..domain.events import DataplaneFaulted, DriftRepaired, Event, Origin, Recorded, SandboxCreated
+from ..domain.events import DataplaneFaulted, DriftDetected, DriftRepaired, Event, Origin, Recorded, SandboxCreated
 from ..domain.values import HostId, Position, SandboxKind
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
@@ -29,6 +29,7 @@ from .returning import return_owed, settle
 from .surroundings import here
 
 APPEND_ATTEMPTS = 8
+FOUND_BY_A_CHANGE = "a change found that the firewall was not whole"
 
 
 class Machine(Struct):
@@ -153,6 +154,8 @@ class Machine(Struct):
         """Make the faults of an advance durable before it counts as applied: one that is forgotten is never mended."""
         assert self.subscriber is not None, "an advance comes from a subscriber"
         try:
+            if advance.restored:
+                self._record_restored(advance, author)
             self._record_faults(advance.faults, author)
             if mended is not None and advance.plan.steps and not advance.faults:
                 self.record([mended(self.origin(author, here().now()), advance.plan)])
@@ -164,6 +167,15 @@ class Machine(Struct):
             raise
         self._keep_cursor()
         return advance
+
+    def _record_restored(self, advance: Advance, author: Author) -> None:
+        """Append that a change found the firewall taken away, and that it was made again, if it was."""
+        lines = describe(advance.restored)
+        origin = self.origin(author, here().now())._replace(reason=FOUND_BY_A_CHANGE)
+        restored = {step.key for step in advance.restored}
+        is_whole = not any(fault.outcome.step.key in restored for fault in advance.faults)
+        found = [DriftDetected(*origin, differences=lines)]
+        self.record([*found, *([DriftRepaired(*origin, repairs=lines)] if is_whole else [])])
 
     def _record_faults(self, faults: Sequence[Fault], author: Author) -> None:
         """Append what the dataplane could not do, unless the log has it from an earlier attempt."""

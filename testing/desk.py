@@ -22,7 +22,7 @@ from ..domain.commands import (
 from ..domain.decision import Context, Decision
 from ..domain.errors import Refusal
 from ..domain.events import Event, Origin, Recorded
-from ..domain.facts import EVERYTHING, Capabilities, HostLink, IpamAnswers, TakenBlock
+from ..domain.facts import EVERYTHING, NOTHING_SPECIAL, Capabilities, HostLink, HostPorts, IpamAnswers, TakenBlock
 from ..domain.ipam.pools import NULL_IPAM
 from ..domain.rules import decide
 from ..domain.values import (
@@ -108,10 +108,11 @@ class Desk:
         links: Mapping[str, HostLink] | None = None,
         taken_blocks: Sequence[TakenBlock] = (),
         ipam: IpamAnswers | None = None,
+        host_ports: HostPorts = NOTHING_SPECIAL,
     ) -> Decision:
         """Decide a command and fold nothing."""
         origin = ORIGIN._replace(at=self.now)
-        context = Context(origin, INSTANCE, capabilities, obstacles or {}, links, tuple(taken_blocks), ipam)
+        context = Context(origin, INSTANCE, capabilities, obstacles or {}, links, tuple(taken_blocks), ipam, host_ports)
         return decide(self.views, command, context)
 
     def do(self, *commands: Command, **facts: Any) -> list[Event]:  # noqa: ANN401 - those of `decide`

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import Capabilities, HostLink, NamespaceIdentity, TakenBlock
+from ...domain.facts import Capabilities, HostLink, HostPorts, NamespaceIdentity, TakenBlock
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Counters, Instance, Observation, Outcome, Place, Plan, Watch
@@ -93,6 +93,10 @@ class LinuxDataplane:
     def taken_blocks(self) -> Sequence[TakenBlock]:
         """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
         return self._ask(taken_blocks)
+
+    def host_ports(self) -> HostPorts:
+        """Tell which ports the host reserves, and whether it reaches what is published at ::1, as it is set now."""
+        return self._ask(lambda _: probe.host_ports())
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in."""

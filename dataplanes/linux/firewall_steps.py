@@ -13,7 +13,7 @@ from ...domain.objects import LoopbackAccess, PortForward
 from ..contract import Status, Step, Verb
 from .firewall.backend import Edit, FirewallObject, is_firewall_object
 from .firewall.conntrack import UDP, forget_stale, is_loopback
-from .localnet import route_loopback
+from .localnet import answers_reach_loopback6, is_for_ipv6, route_loopback
 from .rtnetlink import decode_addresses, list_addresses
 from .run import Run
 
@@ -36,7 +36,9 @@ def make_firewall(run: Run, numbers: Sequence[int]) -> None:
                 run.end(number, Status.ALREADY)
             return
         kept = [thing for thing in found.objects if thing.key not in named]
-        run.kernel.firewall.load([*kept, *(_object(run, number) for number in ours)])
+        loaded = [*kept, *(_object(run, number) for number in ours)]
+        reaches_loopback6 = any(map(is_for_ipv6, loaded)) and answers_reach_loopback6()
+        run.kernel.firewall.load(loaded, reaches_loopback6=reaches_loopback6)
     except OSError as error:
         _fail(run, (*numbers, *ours), error)
     else:
@@ -76,11 +78,14 @@ def change_elements(run: Run, numbers: Sequence[int]) -> None:
     for number, ending in zip(asked, endings, strict=True):
         if ending.fault:
             run.fail(number, ending.fault, ending.number)
-    _forget_stale(run, [n for n, ending in zip(asked, endings, strict=True) if not ending.fault])
+    done = [number for number, ending in zip(asked, endings, strict=True) if not ending.fault]
+    _forget_stale(run, done)
+    made_way = _reach_loopback6(run, done)
     for number, ending in zip(asked, endings, strict=True):
         if not ending.fault:
-            done = Status.REMOVED if run.steps[number].verb is Verb.REMOVE else Status.MADE
-            _end(run, number, Status.ALREADY if ending.already else done)
+            is_removed = run.steps[number].verb is Verb.REMOVE
+            is_news = not ending.already or (number in made_way and not is_removed)
+            _end(run, number, (Status.REMOVED if is_removed else Status.MADE) if is_news else Status.ALREADY)
 
 
 def _forget_stale(run: Run, numbers: Iterable[int]) -> None:
@@ -106,13 +111,31 @@ def _forget_stale(run: Run, numbers: Iterable[int]) -> None:
             run.fail(number, f"stale connections could not be forgotten: {said}", error.errno or 0)
 
 
+def _reach_loopback6(run: Run, numbers: Iterable[int]) -> list[int]:
+    """Let the host's connections to ::1 be translated while somebody is to be reached there, and can be.
+
+    Return the steps that are about it if that was otherwise before.
+    """
+    about = [number for number in numbers if is_for_ipv6(run.steps[number].object)]
+    if not about:
+        return []
+    firewall = run.kernel.firewall
+    try:
+        is_used = any(run.steps[number].verb is not Verb.REMOVE for number in about)
+        is_used = is_used or any(map(is_for_ipv6, firewall.observe().objects))
+        return about if firewall.reach_loopback6(is_wanted=is_used and answers_reach_loopback6()) else []
+    except OSError as error:
+        _fail(run, about, error)
+        return []
+
+
 def _end(run: Run, number: int, status: Status) -> None:
     """End a step whose rules are as they should be, with what else belongs to its object."""
     step = run.steps[number]
     if isinstance(step.object, LoopbackAccess):
         is_wanted = step.verb is not Verb.REMOVE
         try:
-            if route_loopback(step.object, is_wanted=is_wanted) and is_wanted:
+            if route_loopback(run.kernel.links, step.object, is_wanted=is_wanted) and is_wanted:
                 status = Status.MADE
         except OSError as error:
             run.fail_with(number, error)

@@ -73,7 +73,7 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
         found = kernel.firewall.observe()
         objects += [Firewall()] if found.is_whole else []
         programmed = found.objects
-        objects += routed(programmed)
+        objects += routed(kernel.links, names, programmed, reaches_loopback6=found.reaches_loopback6)
     except OSError as error:  # nothing to look with, so none of ours can be there
         if is_passing(error):
             raise

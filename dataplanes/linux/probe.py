@@ -11,12 +11,23 @@ import socket
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ...domain.facts import BASIC_FEATURES, FEATURES, Capabilities, HostLink, NamespaceIdentity
+from ...domain.facts import (
+    BASIC_FEATURES,
+    FEATURES,
+    FILTERED_LOOPBACK6,
+    RESERVED_PORTS,
+    Capabilities,
+    HostLink,
+    HostPorts,
+    NamespaceIdentity,
+    reserved_ranges,
+)
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
 from ..contract import Claim, Place
 from .firewall import NONE, FirewallBackend
 from .kernel import Kernel, look_up
 from .kinds import IPVLAN, MACVLAN, VLAN, create_ipvlan, create_macvlan, create_vlan
+from .localnet import answers_reach_loopback6
 from .netlink import EXHAUSTED, Conversation, Message, is_passing
 from .rooms import Lost, identity_of, open_room
 from .rtnetlink import (
@@ -43,18 +54,17 @@ SOCKETS = {
 }
 
 
-OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
+OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4", "loopback ipv6")
 """What every firewall backend makes that programs anything."""
 NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
-NO_LOOPBACK_IPV6 = "Linux sends nothing from ::1 out of another interface: it has no route_localnet for IPv6"
-OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "loopback ipv6", "interface sysctls", "announcements")
+OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "interface sysctls", "announcements")
 """What a kernel or container may lack without being of no use."""
 assert set(FEATURES) == {*BASIC_FEATURES, *OF_THE_FIREWALL, *OF_SOME_KERNELS, "adopted bridges", "static routes"}
 
 
 def capabilities(kernel: Kernel) -> Capabilities:
     """Try each thing in a throw-away namespace; raises what may be otherwise the next time."""
-    missing = {"loopback ipv6": NO_LOOPBACK_IPV6}
+    missing: dict[str, str] = {}
     try:
         kernel.elsewhere(lambda: _try_everything(kernel, missing))
     except OSError as error:
@@ -92,6 +102,15 @@ def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
     return held
 
 
+def host_ports() -> HostPorts:
+    """Read what is set about ports in the calling thread's namespace; what cannot be read reserves none."""
+    try:
+        reserved = reserved_ranges(read_sysctl(RESERVED_PORTS))
+    except OSError:
+        reserved = ()
+    return HostPorts(reserved, "" if answers_reach_loopback6() else FILTERED_LOOPBACK6)
+
+
 def links(kernel: Kernel, names: Sequence[str]) -> Mapping[str, HostLink]:
     """Tell which of these interfaces are in the host's namespace, and what they are."""
     found = ((name, kernel.link(name)) for name in dict.fromkeys(names))
@@ -113,6 +132,7 @@ def _try_everything(kernel: Kernel, missing: dict[str, str]) -> None:
     _try_announcing(missing)
     if not Path("/proc/thread-self/net/if_inet6").exists():
         missing["ipv6"] = "the kernel has no IPv6; start it without ipv6.disable=1"
+        missing["loopback ipv6"] = missing["ipv6"]
     if kernel.firewall.name == NONE:
         missing.update(dict.fromkeys(("published ports", "internal networks", *OF_THE_FIREWALL), NO_FIREWALL))
     _try_firewall(kernel.firewall, missing)

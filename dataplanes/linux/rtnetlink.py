@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ...domain.values import IPV4_BYTES, Subnet
 from .netlink import (
+    APPEND,
     CREATE,
     EXCLUSIVE,
     Message,
@@ -52,7 +53,10 @@ IFA_F_NODAD = 0x02
 NDA_DST, NTF_USE = 1, 0x01
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
-TABLE_MAIN, SCOPE_UNIVERSE, SCOPE_LINK, UNICAST = 254, 0, 253, 1
+TABLE_MAIN, TABLE_LOCAL = 254, 255
+SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+UNICAST, LOCAL = 1, 2
+"""RTN_*: what is routed is sent on, or delivered here."""
 
 KINDS_ON_A_PARENT = frozenset({"macvlan", "ipvlan", "vlan"})
 
@@ -109,7 +113,7 @@ class AddressEntry(Struct, frozen=True, gc=False):
 
 
 class RouteEntry(Struct, frozen=True, gc=False):
-    """A route of the main table as a dump shows it; `index` is its device, 0 where it has several."""
+    """A route as a dump shows it; `index` is its device, 0 where it has several."""
 
     destination: Subnet
     gateway: bytes
@@ -257,10 +261,10 @@ def list_addresses() -> Message:
     return Message(RTM_GETADDR, 0, _ADDRESS.pack(0, 0, 0, 0, 0))
 
 
-def _route(destination: Subnet, gateway: bytes, index: int) -> bytes:
+def _route(destination: Subnet, gateway: bytes, index: int, table: int, kind: int) -> bytes:
     family = socket.AF_INET if len(destination.address) == IPV4_BYTES else socket.AF_INET6
     scope = SCOPE_UNIVERSE if gateway or family == socket.AF_INET6 else SCOPE_LINK
-    body = _ROUTE.pack(family, destination.prefix, 0, 0, TABLE_MAIN, MARK, scope, UNICAST, 0)
+    body = _ROUTE.pack(family, destination.prefix, 0, 0, table, MARK, scope, kind, 0)
     if destination.prefix:
         body += attribute(RTA_DST, destination.address)
     if gateway:
@@ -268,19 +272,27 @@ def _route(destination: Subnet, gateway: bytes, index: int) -> bytes:
     return body + attribute_u32(RTA_OIF, index)
 
 
-def add_route(destination: Subnet, gateway: bytes, index: int) -> Message:
-    """Add a route with our mark; an empty gateway means directly reachable."""
-    return Message(RTM_NEWROUTE, CREATE | EXCLUSIVE, _route(destination, gateway, index))
+def add_route(
+    destination: Subnet, gateway: bytes, index: int, *, table: int = TABLE_MAIN, kind: int = UNICAST
+) -> Message:
+    """Add a route with our mark; an empty gateway means directly reachable.
+
+    One that is delivered here stands beside others to the same destination, out of other interfaces.
+    """
+    flags = CREATE | (APPEND if kind == LOCAL else EXCLUSIVE)
+    return Message(RTM_NEWROUTE, flags, _route(destination, gateway, index, table, kind))
 
 
-def delete_route(destination: Subnet, gateway: bytes, index: int) -> Message:
+def delete_route(
+    destination: Subnet, gateway: bytes, index: int, *, table: int = TABLE_MAIN, kind: int = UNICAST
+) -> Message:
     """Delete a route, only if it bears our mark."""
-    return Message(RTM_DELROUTE, 0, _route(destination, gateway, index))
+    return Message(RTM_DELROUTE, 0, _route(destination, gateway, index, table, kind))
 
 
-def list_routes(family: int, protocol: int = 0) -> Message:
-    """Ask for the main table's routes; with strict checking only those of a protocol."""
-    return Message(RTM_GETROUTE, 0, _ROUTE.pack(family, 0, 0, 0, TABLE_MAIN, protocol, 0, 0, 0))
+def list_routes(family: int, protocol: int = 0, *, table: int = TABLE_MAIN) -> Message:
+    """Ask for a table's routes; with strict checking only those of a protocol."""
+    return Message(RTM_GETROUTE, 0, _ROUTE.pack(family, 0, 0, 0, table, protocol, 0, 0, 0))
 
 
 def ask_for_neighbour(index: int, address: bytes) -> Message:
@@ -345,13 +357,13 @@ def decode_addresses(bodies: Sequence[bytes]) -> list[AddressEntry]:
     return entries
 
 
-def decode_routes(bodies: Sequence[bytes]) -> list[RouteEntry]:
-    """Unpack a dump of routes: the unicast ones of the main table."""
+def decode_routes(bodies: Sequence[bytes], *, table: int = TABLE_MAIN, kind: int = UNICAST) -> list[RouteEntry]:
+    """Unpack a dump of routes: those of one table and kind."""
     entries: list[RouteEntry] = []
     for body in bodies:
-        family, prefix, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(body)
+        family, prefix, _, _, its_table, protocol, _, its_kind, _ = _ROUTE.unpack_from(body)
         found = attributes_of(body, _ROUTE.size)
-        if kind != UNICAST or number_of(found.get(RTA_TABLE), table) != TABLE_MAIN:
+        if its_kind != kind or number_of(found.get(RTA_TABLE), its_table) != table:
             continue
         width = IPV4_BYTES if family == socket.AF_INET else 16
         destination = Subnet(bytes(found.get(RTA_DST, bytes(width))), prefix)

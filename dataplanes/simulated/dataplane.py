@@ -12,7 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import EVERYTHING, Capabilities, HostLink, NamespaceIdentity, TakenBlock
+from ...domain.facts import (
+    EVERYTHING,
+    FILTERED_LOOPBACK6,
+    RESERVED_PORTS,
+    Capabilities,
+    HostLink,
+    HostPorts,
+    NamespaceIdentity,
+    TakenBlock,
+    reserved_ranges,
+)
 from ...domain.objects import (
     HOST_NAMESPACE,
     Bridge,
@@ -25,7 +35,7 @@ from ...domain.objects import (
     offers,
     stands_on,
 )
-from ...domain.values import SandboxId, SandboxKind, Subnet
+from ...domain.values import IPV6_BYTES, SandboxId, SandboxKind, Subnet
 from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status, Step, Verb
 from .clock import SimulatedClock
 from .faults import LUCK, Half, Misfortune, StepFaults, askew
@@ -108,6 +118,12 @@ class SimulatedDataplane:
             if route.destination.prefix
         ]
         return [*taken, *(TakenBlock(Subnet(server, len(server) * 8), "name server") for server in self.name_servers)]
+
+    def host_ports(self) -> HostPorts:
+        """Read the simulated host's settings about ports, as a test set them."""
+        own = self.kernel.own
+        reserved = reserved_ranges(own.sysctls.get(RESERVED_PORTS, ""))
+        return HostPorts(reserved, FILTERED_LOOPBACK6 if own.filters_bridged(IPV6_BYTES) else "")
 
     def boot_id(self) -> str:
         """Name the boot that the simulated host runs in."""

@@ -23,11 +23,6 @@ from .routing import RoutingTable, is_loopback, source_for
 from .tracking import Connection, Tracker, translate
 
 FORWARDING = {IPV4_BYTES: "net.ipv4.ip_forward", 16: "net.ipv6.conf.all.forwarding"}
-BRIDGED_PACKETS_PASS = {
-    IPV4_BYTES: "net.bridge.bridge-nf-call-iptables",
-    16: "net.bridge.bridge-nf-call-ip6tables",
-}
-"""Whether bridged packets pass the IP layer's hooks. Unless set they do not: not every machine has br_netfilter."""
 VXLAN_PORT = 4789
 
 
@@ -106,14 +101,26 @@ class Journey:
         return self._route(inside, packet, connection, incoming=None)
 
     def _leads_out_of_loopback(self, inside: NetworkNamespace, table: RoutingTable, packet: Packet) -> bool:
-        """Whether a port that is published at a loopback address is on a bridge that lets the answer back."""
+        """Whether a packet to a loopback address is translated, if its port is published.
+
+        For IPv4: only if it is on a bridge that lets the answer back. For IPv6 the rules look at no bridge.
+        """
+        if len(packet.destination) != IPV4_BYTES:
+            return inside.firewall is not None and inside.firewall.reaches_loopback6
         target = publish(inside.firewall, packet) if inside.firewall is not None else None
         route = table.route(target.address) if target is not None else None
         if inside.firewall is None or route is None:
             return False
+        return 4 in inside.devices[route.device].routes_loopback and route.device in inside.firewall.loopback[4]
+
+    def _lets_back(self, device: Device, port: Device | None, packet: Packet) -> bool:
+        """Whether an answer that came in at an interface, translated back to a loopback address, is let in.
+
+        Not for IPv6 where it was translated while it was bridged: before the kernel looked for ::1 in it (ip6_rcv).
+        """
         family = family_of(packet.destination)
-        is_routed = family != 4 or inside.devices[route.device].routes_loopback
-        return is_routed and route.device in inside.firewall.loopback[family]
+        is_seen = family == 6 and port is not None and _sees_bridged(device.namespace, packet)
+        return family in device.routes_loopback and not is_seen
 
     def _receive(self, device: Device, packet: Packet, port: Device | None = None) -> End:
         """Let a packet come in at an interface; `port`: of a bridge, the one that it came in at."""
@@ -124,6 +131,8 @@ class Journey:
         if len(packet.source) == IPV4_BYTES and packet.source in table.addresses:
             return self._end(Verdict.DROPPED, inside, packet, "its own address from outside")
         packet, connection = self._translate(inside, packet, may_publish=table.is_local(packet.destination))
+        if is_loopback(packet.destination) and not self._lets_back(device, port, packet):
+            return self._end(Verdict.DROPPED, inside, packet, f"lets no answer back by {device.name}")
         if table.is_local(packet.destination):
             self._confirm(inside, connection)
             return self._deliver(inside, packet)
@@ -376,7 +385,7 @@ class Journey:
 
 
 def _sees_bridged(inside: NetworkNamespace, packet: Packet) -> bool:
-    return inside.sysctls.get(BRIDGED_PACKETS_PASS[len(packet.source)], "0") == "1"
+    return inside.filters_bridged(len(packet.source))
 
 
 def _forward(table: Firewall, packet: Packet, incoming: str, outgoing: str, connection: Connection | None) -> Ruling:

@@ -88,9 +88,10 @@ class Interfaces:
         return True
 
     def route_loopback(self, access: LoopbackAccess, *, is_wanted: bool) -> None:
-        """Let the host's IPv4 loopback addresses be routed on a bridge, or no more; IPv6 has nothing like it."""
-        if access.family == 4 and (is_wanted or access.bridge in self._own.devices):
-            self._parent(access.bridge).routes_loopback = is_wanted
+        """Let the host's loopback addresses of a family be routed on a bridge, or no more."""
+        if is_wanted or access.bridge in self._own.devices:
+            families = self._parent(access.bridge).routes_loopback
+            (families.add if is_wanted else families.discard)(access.family)
 
     # --- anybody's
 

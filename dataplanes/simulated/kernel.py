@@ -36,7 +36,7 @@ from ...domain.objects import (
     VethPair,
     VlanLink,
 )
-from ...domain.values import IPV4_BYTES, SandboxId, Subnet
+from ...domain.values import IPV4_BYTES, IPV6_BYTES, SandboxId, Subnet
 from . import elements
 from .interfaces import Interfaces, is_ours
 from .lifting import find, lift
@@ -121,7 +121,7 @@ class SimulatedKernel:
             case Masquerade() | ForwardPolicy() | LoopbackAccess() | PortForward() | OpenPort():
                 elements.add(self._table(), wanted)
                 if isinstance(wanted, LoopbackAccess):
-                    self._interfaces.route_loopback(wanted, is_wanted=True)
+                    self._route_loopback(wanted, is_wanted=True)
         self.epoch += 1
 
     def replace(self, wanted: KernelObject) -> None:
@@ -159,7 +159,7 @@ class SimulatedKernel:
             case Masquerade() | ForwardPolicy() | LoopbackAccess() | PortForward() | OpenPort():
                 elements.drop(self._table(), there)
                 if isinstance(there, LoopbackAccess):
-                    self._interfaces.route_loopback(there, is_wanted=False)
+                    self._route_loopback(there, is_wanted=False)
         self.epoch += 1
 
     def enter(self, sandbox: SandboxId, path: str, identity: NamespaceIdentity) -> None:
@@ -278,6 +278,13 @@ class SimulatedKernel:
                 routes[:] = [route for route in routes if not route.is_ours or route.destination != gone.destination]
             case Announcement():
                 device.announced = None
+
+    def _route_loopback(self, access: LoopbackAccess, *, is_wanted: bool) -> None:
+        """Make or remove what loopback access is beside the rules; to ::1 it is open only while answers get back."""
+        self._interfaces.route_loopback(access, is_wanted=is_wanted)
+        if access.family == 6:
+            table = self._table()
+            table.reaches_loopback6 = bool(table.loopback[6]) and not self.own.filters_bridged(IPV6_BYTES)
 
     def _lay_ground(self, altered: KernelObject) -> None:
         """Make what somebody would have made first: the table for an element."""

@@ -31,7 +31,7 @@ from ...domain.objects import (
     VethPair,
     VlanLink,
 )
-from ...domain.values import EndpointId, NetworkId, SandboxId
+from ...domain.values import IPV6_BYTES, EndpointId, NetworkId, SandboxId
 from . import model
 from .model import DEFAULT_MTU, BridgeDevice, Device, NetworkNamespace, Veth
 from .model import Firewall as FirewallState
@@ -122,9 +122,15 @@ def _policy(state: FirewallState, bridge: str) -> ForwardPolicy:
 
 
 def _routes_loopback(host: NetworkNamespace, bridge: str, family: int) -> bool:
-    """Whether loopback access is whole: for IPv4 the bridge has its part of it, which goes with the bridge."""
+    """Whether loopback access is whole: the bridge has its part of it, which goes with the bridge.
+
+    And to ::1 something is translated exactly while answers get back.
+    """
     device = host.devices.get(bridge)
-    return family != 4 or (device is not None and device.routes_loopback)
+    if device is None or family not in device.routes_loopback:
+        return False
+    is_open = host.firewall is not None and host.firewall.reaches_loopback6
+    return family == 4 or is_open != host.filters_bridged(IPV6_BYTES)
 
 
 def _find_element(host: NetworkNamespace, state: FirewallState, wanted: KernelObject) -> KernelObject | None:

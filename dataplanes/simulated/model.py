@@ -17,6 +17,7 @@ from ...domain.values import EndpointId, NetworkId, SandboxId, Subnet
 
 DEFAULT_MTU = 1500
 LOOPBACK_MTU = 65536
+BRIDGED_PACKETS_PASS = {4: "net.bridge.bridge-nf-call-iptables", 16: "net.bridge.bridge-nf-call-ip6tables"}
 
 Mark: TypeAlias = NetworkId | EndpointId | None
 """As the kernel keeps it in a device's alias: the network of a bridge, the endpoint of a veth pair."""
@@ -61,8 +62,9 @@ class Device:
     """What it is, in words, for whoever is refused because of it."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """The settings of this interface that are ours."""
-    routes_loopback: bool = False
-    """Whether the host's IPv4 loopback addresses are routed on it (route_localnet): a part of loopback access."""
+    routes_loopback: set[int] = field(default_factory=set)
+    """The families whose loopback addresses of the host are routed on it, a part of loopback access: for IPv4 by the
+    setting route_localnet, for IPv6 by a route to ::1."""
     announced: tuple[int, int] | None = None
     """How often, and how many milliseconds apart, its addresses were announced."""
 
@@ -179,6 +181,8 @@ class Firewall:
     trusted: set[tuple[str, str]] = field(default_factory=set)
     """(interface, bridge)"""
     loopback: dict[int, set[str]] = field(default_factory=lambda: {4: set(), 6: set()})
+    reaches_loopback6: bool = False
+    """Whether what the host sends to ::1 is translated: the set `reached6`."""
     masquerade: dict[int, dict[str, bytes]] = field(default_factory=lambda: {4: {}, 6: {}})
     """By family and bridge the address that is taken; empty: the one of the interface that a packet leaves by."""
     open: set[tuple[int, bytes, int]] = field(default_factory=set)
@@ -211,6 +215,13 @@ class NetworkNamespace:
     adopted: set[str] = field(default_factory=set)
     """Bridges that others made and that are used as if they were ours."""
     indices: Iterator[int] = field(default_factory=Numbers)
+
+    def filters_bridged(self, width: int) -> bool:
+        """Whether bridged packets, with addresses so wide, pass the IP layer's hooks.
+
+        Unless set they do not: not every machine has br_netfilter.
+        """
+        return self.sysctls.get(BRIDGED_PACKETS_PASS[width], "0") == "1"
 
     def __post_init__(self) -> None:
         self.devices["lo"] = Loopback("lo", self, next(self.indices), mtu=LOOPBACK_MTU)

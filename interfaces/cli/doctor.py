@@ -112,14 +112,17 @@ def _features(log: Log, host: Host) -> Iterator[Finding]:
     from ...dataplanes.linux import LinuxDataplane
     from ...dataplanes.linux.run import PERMISSION
     from ...domain.drivers import DRIVERS
+    from ...domain.drivers.bridge import LOOPBACK_FEATURES
     from ...domain.facts import FEATURES
 
     needed = {NAMESPACE_FEATURE, *DRIVERS[DEFAULT_DRIVER].needs}
+    unreached = ""
     try:
         chosen = _chosen_firewall(log, host).backend
         dataplane = LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path, firewall=chosen)
         try:
             missing = dataplane.capabilities().missing
+            unreached = dataplane.host_ports().unreached6
         finally:
             dataplane.close()
     except Exception as error:  # noqa: BLE001  # whatever ails the machine is what is to be told
@@ -128,6 +131,8 @@ def _features(log: Log, host: Host) -> Iterator[Finding]:
         why = missing.get(feature)
         state = OK if why is None else MISSING if feature in needed else NOTE
         reason, _, remedy = (why or "").partition("; ")
+        if feature == LOOPBACK_FEATURES[6] and why is None and unreached:
+            state, (reason, _, remedy) = NOTE, unreached.partition("; ")
         yield Finding("kernel", feature, state, reason or "works", remedy)
 
 

@@ -411,6 +411,7 @@ class DataplaneContract(KindsContract):
         missing = dataplane.capabilities().missing
         assert set(missing) <= set(FEATURES)
         assert all(missing.values())
+        assert all(0 < first <= last for first, last in dataplane.host_ports().reserved), "host_ports: reserved ranges"
         assert dataplane.boot_id() == dataplane.boot_id() != ""
         assert dataplane.name, "a dataplane has a name"
 

@@ -6,7 +6,7 @@ from msgspec import structs
 from netledger.domain.commands import DeleteEndpoint
 from netledger.domain.errors import Conflict, Exhausted, Invalid, Unavailable
 from netledger.domain.events import PortBound
-from netledger.domain.facts import Capabilities
+from netledger.domain.facts import Capabilities, HostPorts, reserved_ranges
 from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT, obstacle_key
 from netledger.domain.values import PortRequest, format_address, parse_address
 from tests.desk import HOST, ORIGIN, create_endpoint, create_network, identifier
@@ -219,6 +219,46 @@ def test_chosen_ports_wrap(net):
     hold(net, EPHEMERAL_FIRST, "caller")
     hold(net, EPHEMERAL_LAST)
     assert bound(net.do(create_endpoint("n4", "a", "80"))) == [f"0.0.0.0:{EPHEMERAL_FIRST + 1}->10.1.0.2:80"]
+
+
+def test_reserved_ports_are_chosen_for_nobody(net):
+    """They are passed over; who asks for one by number, or for a range with it, gets it."""
+    facts = HostPorts(((EPHEMERAL_FIRST, EPHEMERAL_FIRST + 2), (EPHEMERAL_FIRST + 4, EPHEMERAL_FIRST + 4)))
+    made = [net.do(create_endpoint("n4", name, "80"), host_ports=facts) for name in "abc"]
+    assert [
+        event.host_port - EPHEMERAL_FIRST for events in made for event in events if isinstance(event, PortBound)
+    ] == [
+        3,
+        5,
+        6,
+    ]
+    asked = (f"{EPHEMERAL_FIRST}:80", f"{EPHEMERAL_FIRST + 1}-{EPHEMERAL_FIRST + 2}:81")
+    events = net.do(create_endpoint("n4", "d", *asked), host_ports=facts)
+    assert [event.host_port - EPHEMERAL_FIRST for event in events if isinstance(event, PortBound)] == [0, 1]
+    everything = HostPorts(((1, 65535),))
+    assert str(net.refusal(Exhausted, create_endpoint("n4", "e", "80"), host_ports=everything)) == (
+        f"create endpoint 'e': all 16383 tcp ports from {EPHEMERAL_FIRST} to {EPHEMERAL_LAST} are taken or reserved "
+        "(net.ipv4.ip_local_reserved_ports); ask for a port outside that range"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "ranges"), [("", ()), ("\n", ()), ("8080", ((8080, 8080),)), ("80,9148-9150\n", ((80, 80), (9148, 9150)))]
+)
+def test_reserved_ports_as_the_kernel_writes_them(text, ranges):
+    """Numbers and ranges, commas between them; nothing where there are none."""
+    assert reserved_ranges(text) == ranges
+
+
+def test_a_port_at_the_ipv6_loopback_is_refused_while_nothing_is_reached_there(net):
+    """With the reason; at every address it is published all the same, and at IPv4's loopback."""
+    facts = HostPorts(unreached6="answers are dropped; set it otherwise")
+    assert str(net.refusal(Unavailable, create_endpoint("n46", "a", "[::1]:80:80"), host_ports=facts)) == (
+        "create endpoint 'a': port [::1]:80:80/tcp is to be published at ::1, where this host reaches nothing: answers "
+        "are dropped; set it otherwise; or publish at another address"
+    )
+    assert len(bound(net.do(create_endpoint("n46", "a", "80:80"), host_ports=facts))) == 2
+    assert len(bound(net.do(create_endpoint("n46", "b", "127.0.0.1:81:80"), host_ports=facts))) == 1
 
 
 def test_when_all_ports_are_taken_it_says_so(net):

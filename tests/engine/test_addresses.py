@@ -6,7 +6,7 @@ import pytest
 
 from netledger.dataplanes.simulated import SimulatedDataplane
 from netledger.domain.commands import RequestAddress
-from netledger.domain.errors import Conflict, Exhausted, Invalid, NotFound
+from netledger.domain.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
 from netledger.domain.events import ConfigurationChanged, EndpointDeleted, PoolAllocated, SandboxLost
 from netledger.domain.facts import NamespaceIdentity
 from netledger.domain.values import PoolId, parse_address
@@ -51,6 +51,24 @@ def test_the_host_is_asked_only_where_a_block_is_chosen(controller, dataplane, m
     controller.ipam.request_pool()
     controller.ipam.request_pool("10.1.0.0/24")
     assert asked == [1]
+
+
+def test_the_host_is_asked_about_ports_only_where_it_matters(controller, dataplane, monkeypatch):
+    """Where one is chosen, or is to be reached at ::1; what is reserved is passed over, what is not reached refused."""
+    real, asked = dataplane.host_ports, []
+    monkeypatch.setattr(dataplane, "host_ports", lambda: asked.append(1) or real())
+    network = controller.create_network("a", subnets=["10.0.0.0/24", "fd00::/64"])
+    network.create_endpoint("plain", ports=["8080:80"])
+    assert asked == []
+    dataplane.kernel.own.sysctls["net.ipv4.ip_local_reserved_ports"] = "49153-49160,49162"
+    chosen = network.create_endpoint("chosen", ports=["80", "81"]).info().port_map
+    assert chosen == {"80/tcp": ("0.0.0.0:49161", "[::]:49161"), "81/tcp": ("0.0.0.0:49163", "[::]:49163")}
+    assert asked == [1]
+    network.create_endpoint("near", ports=["[::1]:8081:80"])
+    dataplane.kernel.own.sysctls["net.bridge.bridge-nf-call-ip6tables"] = "1"
+    with pytest.raises(Unavailable, match="bridged packets pass ip6tables"):
+        network.create_endpoint("far", ports=["[::1]:8082:80"])
+    assert asked == [1, 1, 1]
 
 
 def test_a_claim_finds_out_that_the_owner_is_gone(controller, dataplane, blue):

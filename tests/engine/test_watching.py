@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 
 import pytest
 
 from netledger import Controller
+from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.errors import DataplaneFault, Unavailable
 from netledger.domain.events import DriftDetected, DriftRepaired
@@ -57,6 +59,53 @@ def test_a_flushed_kernel_is_made_anew_and_the_log_says_so(controller, kernel):
         ("DriftDetected", "watch"),
         ("DriftRepaired", "watch"),
     ]
+
+
+def test_a_change_puts_back_a_firewall_that_somebody_took_away(controller, kernel):
+    """The whole of it, with what is new, in the same call; what was lost is in the log, what is new is not lost."""
+    network = controller.network("n1")
+    network.create_endpoint("old", ports=["8080:80"]).join(controller.create_sandbox("c2"))
+    kernel.own.firewall = None
+    kernel.epoch += 1
+    network.create_endpoint("new", ports=["8081:80"]).join(controller.create_sandbox("c3"))
+    assert compare(controller).agrees
+    drift = [record.event for record in controller.history() if isinstance(record.event, DriftDetected | DriftRepaired)]
+    assert [type(event) for event in drift] == [DriftDetected, DriftRepaired]
+    assert drift[0].differences == drift[1].repairs
+    assert "+ firewall: own table, chains, sets and maps" in drift[0].differences
+    assert any("8080" in line for line in drift[0].differences)
+    assert not any("8081" in line for line in drift[0].differences)
+
+
+def test_a_fault_of_a_firewall_that_is_whole_stays_one(kernel):
+    """The same number, and the firewall is there: nothing is made anew, and what failed is taken back."""
+    port = "port/tcp/0.0.0.0:8080"
+    fails = lambda step: errno.ENOENT if (step.verb, step.key) == (Verb.MAKE, port) else 0  # noqa: E731  # said once
+    dataplane = SimulatedDataplane(kernel, faults=fails)
+    with Controller.open(dataplane=dataplane) as controller:
+        endpoint = controller.create_network("n1").create_endpoint("web", ports=["8080:80"])
+        with pytest.raises(DataplaneFault):
+            endpoint.join(controller.create_sandbox("c1"))
+        assert not [record for record in controller.history() if isinstance(record.event, DriftDetected)]
+
+
+def test_what_cannot_be_put_back_is_found_and_not_mended(controller, kernel):
+    """The change fails as it would have, and says so; the firewall is still lost, for the next one."""
+    kernel.own.firewall = None
+    kernel.epoch += 1
+    controller.dataplane._faults = lambda step: errno.EPERM if step.key == "firewall" else 0
+    endpoint, sandbox = (
+        controller.network("n1").create_endpoint("new", ports=["80:80"]),
+        controller.create_sandbox("c3"),
+    )
+    with pytest.raises(DataplaneFault):
+        endpoint.join(sandbox)
+    kinds = [type(record.event) for record in controller.history()]
+    assert DriftDetected in kinds
+    assert DriftRepaired not in kinds
+    controller.dataplane._faults = lambda _: 0
+    endpoint.join(sandbox)
+    assert compare(controller).agrees
 
 
 def test_without_mending_the_kernel_is_left_as_it_is(controller, kernel):

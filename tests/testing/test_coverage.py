@@ -18,7 +18,7 @@ from netledger.domain.commands import (
 from netledger.domain.drivers.bridge import BRIDGE_NAME, DEFAULT_BRIDGE_OPTION
 from netledger.domain.errors import Refusal
 from netledger.domain.events import StaticRoute
-from netledger.domain.facts import BASIC_FEATURES, EVERYTHING, FEATURES, Capabilities
+from netledger.domain.facts import BASIC_FEATURES, EVERYTHING, FEATURES, Capabilities, HostPorts
 from netledger.domain.values import PoolId, SandboxKind, parse_address, parse_subnet
 from netledger.testing.author import GROUND, Author, Seeded
 from netledger.testing.blunders import BAD_WORDS
@@ -52,6 +52,7 @@ ON_CERTAIN_HOSTS = (
     (create_network("d", driver="macvlan", options={"parent": "eth0.10"}), {"links": {}}),
     (create_network("d", driver="macvlan", options={"parent": "eth0"}), {"links": {}}),
     (create_endpoint("old", "e", "127.0.0.1:80:80"), {}),
+    (create_endpoint("new", "e", "[::1]:80:80"), {"host_ports": HostPorts(unreached6="not now")}),
     (create_endpoint("new", "g", endpoint=identifier("new/f")), {}),
     (create_endpoint("new", "f", endpoint=identifier("new/e")), {}),
     (create_endpoint("new", "e", "8080-8081:80", "8080-8081:81", "8080-8081:82"), {}),

@@ -36,11 +36,13 @@ class Ending(Struct, frozen=True, gc=False):
 class Found(Struct, frozen=True):
     """What is in the kernel: whether the chains and tables are as ours are, and the objects that stand in them.
 
-    What is in one that is not whole counts all the same: making it again keeps it.
+    What is in one that is not whole counts all the same: making it again keeps it. `reaches_loopback6`: whether
+    connections of the host to ::1 are translated as those to its other addresses are.
     """
 
     is_whole: bool
     objects: list[FirewallObject]
+    reaches_loopback6: bool = False
 
 
 class FirewallBackend(Protocol):
@@ -67,7 +69,7 @@ class FirewallBackend(Protocol):
     def observe(self) -> Found:
         """Read back what is ours."""
 
-    def load(self, objects: Sequence[FirewallObject]) -> None:
+    def load(self, objects: Sequence[FirewallObject], *, reaches_loopback6: bool = False) -> None:
         """Put our tables and chains in place with exactly these objects, whatever is in place now."""
 
     def change(self, edits: Sequence[Edit]) -> list[Ending]:
@@ -75,6 +77,9 @@ class FirewallBackend(Protocol):
 
         What is already as asked does not stop the rest.
         """
+
+    def reach_loopback6(self, *, is_wanted: bool) -> bool:
+        """Let connections of the host to ::1 be translated, or no more; whether it was otherwise."""
 
     def remove(self) -> bool:
         """Take away everything of ours; whether there was anything."""

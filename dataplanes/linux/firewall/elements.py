@@ -26,6 +26,8 @@ LOOPBACK = {4: "loopback4", 6: "loopback6"}
 PORTS = {4: "ports4", 16: "ports6"}
 PORTS_AT = {4: "ports4_at", 16: "ports6_at"}
 OPEN = {4: "open4", 16: "open6"}
+REACHED6 = "reached6"
+"""Holds ::1, or nothing; of no object alone, so it is none of `SETS`."""
 MODES = {
     (GatewayMode.NAT_UNPROTECTED, 4): "unprotected4",
     (GatewayMode.NAT_UNPROTECTED, 6): "unprotected6",

@@ -23,7 +23,7 @@ from ....domain.objects import ForwardPolicy, GatewayMode, LoopbackAccess, Masqu
 from ...contract import Instance
 from ..marks import Marks
 from .backend import Edit, Ending, FirewallObject, Found
-from .rules import FAMILIES, TABLES, Names, Rule, rules_of, skeleton, things_of
+from .rules import FAMILIES, TABLES, Names, Rule, reached6, rules_of, skeleton, things_of
 
 WORKER = Path(__file__).with_name("xtables.py")
 REMEDY = "install it with netledger's extra `iptables` (pip install 'netledger[iptables]'; it takes a C compiler)"
@@ -80,18 +80,22 @@ class IptablesFirewall:
         """Read our chains; they are whole if there is nothing in them but what the objects in them call for."""
         there = self._read()
         objects = things_of(self._names, (comment for rules in there.values() for comment, _ in rules))
-        wanted = self._all_rules(objects)
+        gate = reached6(self._names)
+        own = there.get((gate.family, gate.table, gate.chain), ())
+        reaches_loopback6 = any(comment == gate.comment for comment, _ in own)
+        wanted = self._all_rules(objects, reaches_loopback6=reaches_loopback6)
         is_whole = all(
             sorted(there.get(place, [])) == sorted((rule.comment, digest) for rule, digest in rules)
             and (place in there or not _is_chain_of_ours(self._names, place))
             for place, rules in self._with_digests(wanted).items()
         )
         is_whole = is_whole and there.keys() <= wanted.keys() and _is_in_order(there)
-        return Found(is_whole, [thing for thing in objects if is_whole or self._is_there(thing, there)])
+        standing = [thing for thing in objects if is_whole or self._is_there(thing, there)]
+        return Found(is_whole, standing, reaches_loopback6)
 
-    def load(self, objects: Sequence[FirewallObject]) -> None:
+    def load(self, objects: Sequence[FirewallObject], *, reaches_loopback6: bool = False) -> None:
         """Bring our chains to exactly these objects: what is so already stays, uninterrupted."""
-        wanted = self._all_rules(objects)
+        wanted = self._all_rules(objects, reaches_loopback6=reaches_loopback6)
         for family in self._families():
             goals = []
             for table in TABLES:
@@ -111,6 +115,14 @@ class IptablesFirewall:
         ]
         missing, changed = self._carry_out(sides)
         return [self._ending(before, after, missing, changed) for before, after in sides]
+
+    def reach_loopback6(self, *, is_wanted: bool) -> bool:
+        """Add or delete the one rule that leads what goes to ::1 to published ports."""
+        if 6 not in self._families():
+            return False
+        gate = [reached6(self._names)]
+        _, changed = self._carry_out([([], gate) if is_wanted else (gate, [])])
+        return bool(changed)
 
     def remove(self) -> bool:
         """Take our rules and chains away; the user's chain stays."""
@@ -141,19 +153,31 @@ class IptablesFirewall:
         missing: set[Place] = set()
         changed: set[tuple[int, str]] = set()
         for family in FAMILIES:
-            asked = [_goal(table, [], rules, exact=False) for (of, table), rules in goals.items() if of == family]
+            own = {table: rules for (of, table), rules in goals.items() if of == family}
+            is_adding = any(chain["wanted"] for rules in own.values() for chain in rules.values())
+            tables = TABLES if is_adding else own  # rules that nothing leads to are of no use, in whichever table
+            anchors = {table: self._anchors(family, table) if is_adding else () for table in tables}
+            asked = [_goal(table, [], own.get(table, {}), exact=False, anchors=anchors[table]) for table in tables]
             if asked:
-                for goal, done in zip(asked, self._worker(family).ask(do="change", goals=asked)["done"], strict=True):
+                answers = self._worker(family).ask(do="change", goals=asked)["done"]
+                for goal, done in zip(asked, answers, strict=True):
                     missing |= {(family, goal["table"], chain) for chain in done["missing"]}
                     changed |= {(family, comment) for comment in done["changed"]}
+                if any(done["is_cut_off"] for done in answers):
+                    missing |= {(family, table, chain) for table, rules in own.items() for chain in rules}
         return missing, changed
+
+    def _anchors(self, family: int, table: str) -> list[tuple[str, str]]:
+        """List the rules in built-in chains, by chain and comment, that lead to ours."""
+        rules = (rule for rule in skeleton(self._names, family) if rule.table == table)
+        return [(rule.chain, rule.comment) for rule in rules if not rule.chain.startswith(self._names.prefix)]
 
     def _ending(
         self, before: list[Rule], after: list[Rule], missing: set[Place], changed: set[tuple[int, str]]
     ) -> Ending:
         lost = next((rule for rule in after if (rule.family, rule.table, rule.chain) in missing), None)
         if lost is not None:
-            text = f"the firewall's chain {lost.chain} is not there (flushed?); `repair` makes it again"
+            text = f"the firewall's chain {lost.chain} is not there, or cut off (flushed?); `repair` makes it again"
             return Ending(fault=text, number=errno.ENOENT)
         return Ending(already=not any((rule.family, rule.comment) in changed for rule in (*before, *after)))
 
@@ -172,9 +196,10 @@ class IptablesFirewall:
             (rule.comment, digest) in there.get(place, ()) for place, rules in wanted.items() for rule, digest in rules
         )
 
-    def _all_rules(self, objects: Iterable[FirewallObject]) -> dict[Place, list[Rule]]:
+    def _all_rules(self, objects: Iterable[FirewallObject], *, reaches_loopback6: bool) -> dict[Place, list[Rule]]:
         families = self._families()
         rules = [rule for family in families for rule in skeleton(self._names, family)]
+        rules += [reached6(self._names)] if reaches_loopback6 and 6 in families else []
         rules += [rule for thing in objects for rule in _rules(self._names, thing, families)]
         wanted = _by_place(rules)
         for family in families:
@@ -288,8 +313,10 @@ def _of_goal(goals: dict[tuple[int, str], dict[str, Any]], rule: Rule) -> dict[s
     return found
 
 
-def _goal(table: str, chains: list[str], rules: dict[str, Any], *, exact: bool) -> dict[str, Any]:
-    return {"table": table, "chains": chains, "rules": rules, "exact": exact}
+def _goal(
+    table: str, chains: list[str], rules: dict[str, Any], *, exact: bool, anchors: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    return {"table": table, "chains": chains, "rules": rules, "exact": exact, "anchors": anchors}
 
 
 def _asked(rule: Rule) -> tuple[str, int, tuple[object, ...]]:

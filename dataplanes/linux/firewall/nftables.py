@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from ....domain.objects import ForwardPolicy
+from ....domain.values import parse_address
 from .backend import Edit, Ending, FirewallObject, Found
-from .elements import SETS, contradicting, elements_of, has_words, in_words, objects_of, salvage
+from .elements import REACHED6, SETS, contradicting, elements_of, has_words, in_words, objects_of, salvage
 from .libnftables import Listing, Nftables
 from .nfnetlink import Change, Element, Netfilter, Verdict
 
@@ -76,11 +77,12 @@ class NftablesFirewall:
         """Read every set and map, and compare the rest of the table with what our text looks like when it is loaded."""
         found = [element for name in SETS for element in self.netfilter.elements(name)]
         objects = objects_of(found)
+        reaches_loopback6 = bool(self.netfilter.elements(REACHED6))
         if objects is None:
-            return Found(is_whole=False, objects=salvage(found))
-        return Found(self._is_intact(), objects)
+            return Found(is_whole=False, objects=salvage(found), reaches_loopback6=reaches_loopback6)
+        return Found(self._is_intact(), objects, reaches_loopback6)
 
-    def load(self, objects: Sequence[FirewallObject]) -> None:
+    def load(self, objects: Sequence[FirewallObject], *, reaches_loopback6: bool = False) -> None:
         """Put the table in place of whatever is there by its name, with these objects, in one transaction.
 
         Those that nft has no words for come in a transaction after it.
@@ -94,6 +96,7 @@ class NftablesFirewall:
         commands += [
             f"add element inet {self._table} {name} {{ {', '.join(words)} }}" for name, words in filled.items()
         ]
+        commands += [f"add element inet {self._table} {REACHED6} {{ ::1 }}"] if reaches_loopback6 else []
         self.library.run("\n".join(commands))
         unsaid = [Change(element) for thing in objects if not has_words(thing) for element in elements_of(thing)]
         for failure in self.netfilter.change(unsaid).failures.values():
@@ -115,6 +118,14 @@ class NftablesFirewall:
         if stale:
             self.netfilter.change(stale)
         return endings
+
+    def reach_loopback6(self, *, is_wanted: bool) -> bool:
+        """Add or delete the one element that lets the chain `output` translate what goes to ::1."""
+        change = Change(Element(REACHED6, parse_address("::1")), is_deletion=not is_wanted)
+        verdict = self.netfilter.change([change])
+        for failure in verdict.failures.values():
+            raise OSError(failure.number, f"the firewall's set {REACHED6}: {failure}")
+        return change not in verdict.already
 
     def remove(self) -> bool:
         """Delete our table."""

@@ -29,7 +29,7 @@ class NoFirewall:
         """Find nothing, as it should be."""
         return Found(is_whole=False, objects=[])
 
-    def load(self, objects: Sequence[FirewallObject]) -> None:
+    def load(self, objects: Sequence[FirewallObject], *, reaches_loopback6: bool = False) -> None:  # noqa: ARG002  # there is nothing to translate
         """Do nothing for no objects."""
         for thing in objects:
             self.check(thing)
@@ -40,6 +40,10 @@ class NoFirewall:
             if edit.after is not None:
                 self.check(edit.after)
         return [Ending(already=True) for _ in edits]
+
+    def reach_loopback6(self, *, is_wanted: bool) -> bool:  # noqa: ARG002  # nothing is translated, wanted or not
+        """Do nothing."""
+        return False
 
     def remove(self) -> bool:
         """Find nothing to remove."""

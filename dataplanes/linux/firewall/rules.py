@@ -43,7 +43,9 @@ KINDS: dict[str, tuple[type[FirewallObject], int]] = {
     "open": (OpenPort, 3),
 }
 """The word for each kind of object, and how many of its fields make up its key: they come first."""
-EVERY_LOOPBACK = "127.0.0.0/8"
+EVERY_LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
+REACHED6 = "reached6"
+"""What the comment of the rule says that leads from OUTPUT to published ports what goes to ::1."""
 ICMP = {4: "icmp", 6: "icmpv6"}
 
 
@@ -143,11 +145,17 @@ def skeleton(names: Names, family: int) -> Iterator[Rule]:
     yield make(("filter", names.prefix, 11), "known", ACCEPTED, matches=_KNOWN)
     yield make(("filter", names.open, 90), "closed", DROPPED)
     yield make(("nat", "PREROUTING", 0), "prerouting", Target(names.publish), matches=_LOCAL)
-    # Not to ::1: the kernel does not let an answer back to it.
+    # To ::1 only by a rule that is there while an answer gets back to it: see `reached6`.
     outgoing = (("dst", "!::1/128"),) if family == 6 else ()
     yield make(("nat", "OUTPUT", 0), "output", Target(names.publish), outgoing, _LOCAL)
     yield make(("nat", "POSTROUTING", 0), "postrouting", Target(names.source))
     yield make(("raw", "PREROUTING", 0), "guard", Target(names.guard))
+
+
+def reached6(names: Names) -> Rule:
+    """Give the rule by which connections of the host to ::1 are translated."""
+    fields = (("dst", EVERY_LOOPBACK[6]),)
+    return _rule(names, (6, "nat", "OUTPUT", 0), REACHED6, fields, (), Target(names.publish))
 
 
 def rules_of(names: Names, thing: FirewallObject) -> list[Rule]:
@@ -233,13 +241,11 @@ def _hairpin(names: Names, port: PortForward, words: str) -> Rule:
 
 
 def _loopback(names: Names, access: LoopbackAccess, words: str) -> Iterator[Rule]:
-    if access.family == 4:
-        fields = (("dst", EVERY_LOOPBACK), ("in_interface", _named(access.bridge)))
-        yield _rule(names, (4, "raw", names.guard, 10), words, fields, (), DROPPED)
-        fields = (("src", EVERY_LOOPBACK), ("out_interface", _named(access.bridge)))
-        yield _rule(names, (4, "nat", names.source, 20), words, fields, (), MASQUERADED)
-    else:
-        raise ValueError(f"{access.key}: the kernel does not let an answer back to ::1")
+    own = EVERY_LOOPBACK[access.family]
+    fields = (("dst", own), ("in_interface", _named(access.bridge)))
+    yield _rule(names, (access.family, "raw", names.guard, 10), words, fields, (), DROPPED)
+    fields = (("src", own), ("out_interface", _named(access.bridge)))
+    yield _rule(names, (access.family, "nat", names.source, 20), words, fields, (), MASQUERADED)
 
 
 def _policy(names: Names, family: int, policy: ForwardPolicy, words: str) -> Iterator[Rule]:

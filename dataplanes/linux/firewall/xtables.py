@@ -141,10 +141,8 @@ class Xtables:
         for attempt in range(TRIES):
             table = self._fresh(goal["table"])
             plan = _Plan(self, table, goal)
-            if plan.missing:
-                return {"missing": plan.missing, "changed": sorted(done)}
-            if not plan.steps:
-                return {"missing": [], "changed": sorted(done)}
+            if plan.missing or plan.is_cut_off or not plan.steps:
+                return {"missing": plan.missing, "is_cut_off": plan.is_cut_off, "changed": sorted(done)}
             try:
                 for step in plan.steps:
                     step()
@@ -289,6 +287,8 @@ class _Plan:
     comment, rank and specification, and the subjects that are `unwanted`: every rule that is about one of these, or
     about the subject of a wanted rule, and is not wanted itself, goes. With `exact`, what else is in our chains, and
     what else in the built-in ones bears our mark, goes too, as do our other chains.
+
+    `anchors` are rules, by chain and comment, that have to be there; without them ours are cut off, and left alone.
     """
 
     def __init__(self, xtables: Xtables, table: Theirs, goal: Goal) -> None:
@@ -297,7 +297,11 @@ class _Plan:
         self.comments: set[str] = set()
         there = set(xtables.chains(table))
         self.missing = [] if self._exact else [name for name in goal["rules"] if name not in there]
-        if self.missing:
+        self.is_cut_off = any(
+            comment not in {rule.comment for rule in xtables.rules(table, chain)}
+            for chain, comment in goal.get("anchors", ())
+        )
+        if self.missing or self.is_cut_off:
             return
         for name in goal["chains"]:
             if name not in there:

@@ -139,16 +139,21 @@ def test_routes(index, pair, prefix):
     """A route with our mark, and its removal; decoded as it was encoded."""
     address, gateway = pair
     destination = subnet_of(address, prefix)
-    for message in (
-        rtnetlink.add_route(destination, gateway, index),
-        rtnetlink.delete_route(destination, gateway, index),
+    for table, kind, message in (
+        (254, 1, rtnetlink.add_route(destination, gateway, index)),
+        (254, 1, rtnetlink.delete_route(destination, gateway, index)),
+        (255, 2, rtnetlink.add_route(destination, gateway, index, table=255, kind=2)),
+        (255, 2, rtnetlink.delete_route(destination, gateway, index, table=255, kind=2)),
     ):
         found = decoded(rtmsg, message)
-        assert (found["dst_len"], found["proto"], found["table"], found["type"]) == (destination.prefix, 117, 254, 1)
+        placed = (found["dst_len"], found["proto"], found["table"], found["type"])
+        assert placed == (destination.prefix, 117, table, kind)
         assert found.get_attr("RTA_DST") == (text(destination.address) if destination.prefix else None)
         assert found.get_attr("RTA_GATEWAY") == text(gateway)
         assert found.get_attr("RTA_OIF") == index
-        assert rtnetlink.decode_routes([message.body]) == [rtnetlink.RouteEntry(destination, gateway, index, 117)]
+        entry = rtnetlink.RouteEntry(destination, gateway, index, 117)
+        assert rtnetlink.decode_routes([message.body], table=table, kind=kind) == [entry]
+        assert rtnetlink.decode_routes([message.body], table=table, kind=3 - kind) == []
 
 
 @given(names, macs, mtus, indices, indices, st.text("abc xyz", max_size=40), st.tuples(*[st.booleans()] * 3))

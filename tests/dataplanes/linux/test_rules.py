@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from netledger.dataplanes.linux.firewall.rules import COMMENT_LIMIT, Names, rules_of, skeleton, thing_of, things_of
-from netledger.domain.objects import ForwardPolicy, LoopbackAccess, Masquerade, OpenPort, PortForward
+from netledger.domain.objects import ForwardPolicy, Masquerade, OpenPort, PortForward
 
 from .test_elements import things
 
@@ -73,8 +73,6 @@ def test_values_that_fit_nowhere():
     """Each is refused with what is wrong."""
     with pytest.raises(ValueError, match="70000 is no port"):
         rules_of(NAMES, PortForward(6, bytes(4), 70000, bytes(4), 80))
-    with pytest.raises(ValueError, match="does not let an answer back"):
-        rules_of(NAMES, LoopbackAccess("br0", 6))
     with pytest.raises(ValueError, match="of another family"):
         rules_of(NAMES, Masquerade("br0", 6, bytes(4)))
     many = tuple(f"interface{number:03}" for number in range(30))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netledger.domain.facts import FEATURES, Capabilities
+from netledger.domain.facts import FEATURES, FILTERED_LOOPBACK6, Capabilities, HostPorts
 from netledger.interfaces.cli import machine
 from tests.engine.remote.conftest import PluginProcess
 
@@ -38,6 +38,20 @@ def test_it_lists_every_feature_and_makes_nothing(cli, missing, state: Path) -> 
     text = cli("doctor --dataplane linux").out
     assert "\n  ok       bridge " in text
     assert text.endswith("\neverything needed is there\n")
+
+
+def test_it_says_why_nothing_is_reached_at_the_ipv6_loopback(cli, missing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is set now, with what to do; a firewall that has no such thing at all comes first."""
+    facts = HostPorts(unreached6=FILTERED_LOOPBACK6)
+    monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.host_ports", lambda _: facts)
+    found = findings(cli("doctor --dataplane linux --json"))["loopback ipv6"]
+    assert (found["state"], found["found"]) == (
+        "note",
+        "bridged packets pass ip6tables, so the kernel drops what answers to ::1",
+    )
+    assert found["remedy"].startswith("`sysctl -w net.bridge.bridge-nf-call-ip6tables=0`")
+    missing["loopback ipv6"] = "the kernel has no IPv6; start it with it"
+    assert findings(cli("doctor --dataplane linux --json"))["loopback ipv6"]["found"] == "the kernel has no IPv6"
 
 
 def test_what_is_needed_and_missing_is_status_9(cli, missing) -> None:

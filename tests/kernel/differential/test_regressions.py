@@ -75,6 +75,27 @@ def test_a_published_port_from_its_own_network_where_bridged_packets_are_filtere
     assert twins.ask("host", HOST4, port=8080) == Answer(REACHED, "web", HOST4)
 
 
+def test_a_port_at_the_ipv6_loopback(plain):
+    """It is reached by the host, also where it is published there alone; and by nobody else."""
+    plain.do(*shop(), *attached("n1/cache", "[::1]:8081:80", "[::1]:8081:80/udp"))
+    assert plain.ask("host", "::1", port=8080) == Answer(REACHED, "web", "fd01::1")
+    assert plain.ask("host", "::1", port=8081) == Answer(REACHED, "cache", "fd01::1")
+    assert plain.ask("host", "::1", UDP, 8081) == Answer(REACHED, "cache", "fd01::1")
+    assert plain.ask("host", HOST6, port=8081) == Answer(REFUSED)
+    assert plain.ask(OUTSIDE, HOST6, port=8081) == Answer(REFUSED)
+    assert plain.ask("web", "::1", port=8081) == Answer(REFUSED)
+
+
+def test_a_port_at_the_ipv6_loopback_where_bridged_packets_are_filtered(twins):
+    """There the answer would be dropped: it is refused, and what is set later is drift that can be mended."""
+    twins.do(*shop())
+    assert twins.ask("host", "::1", port=8080) == Answer(REFUSED)
+    for value, expected in (("0", Answer(REACHED, "web", "fd01::1")), ("1", Answer(REFUSED))):
+        twins.filter_bridged(value)
+        assert len(twins.mend()) == 1
+        assert twins.ask("host", "::1", port=8080) == expected
+
+
 @pytest.mark.parametrize(("hosts", "verdict"), [("twins", SILENCE), ("plain", REACHED)])
 def test_a_published_port_between_isolated_ports(request, hosts, verdict):
     """Where bridged packets are filtered, isolated ports reach not even what is published; else they do."""

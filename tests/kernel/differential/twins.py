@@ -100,7 +100,7 @@ class Twins:
         self.names = {place: f"twin{number}-{place}" for place in (HOST, OUTSIDE)}
         self.paths = {place: Path("/run/netns") / name for place, name in self.names.items()}
         self._attached: list[str] = []
-        self._make_places(filters_bridged=filters_bridged)
+        self._make_places()
 
         self.fabric = Fabric(UNDERLAY4, UNDERLAY6)
         self.kernel = self.fabric.add_host(HOST)
@@ -110,8 +110,8 @@ class Twins:
             outside.own.routes.append(RouteEntry(Subnet(bytes(len(gateway)), 0), "eth0", gateway))
         for own in (self.kernel.own, outside.own):
             own.listeners = LISTENING
-        for name in BRIDGED:
-            self.kernel.own.sysctls[name] = "1" if filters_bridged else "0"
+        self.filter_bridged("1" if filters_bridged else "0")
+        self.steps.clear()
 
         real = LinuxDataplane(Instance(LEDGER[:8]), str(self.paths[HOST]), firewall=firewall)
         simulated = Alike(self.kernel, real)
@@ -153,12 +153,30 @@ class Twins:
                 plan = Plan((step,), machine.subscriber._all_places())
             assert [outcome.fault for outcome in dataplane.apply(plan)] == [None]
         self.compare_states()
+        self.mend()
+
+    def mend(self) -> list[str]:
+        """Repair both, which must find the same to do; return it."""
+        self.steps.append("twins.mend()")
         with self._moment(), mock.patch.object(secrets, "token_hex", return_value=f"r{self.clock}"):
             answers = [repair(each) for each in (self.real, self.simulated)]
         self._agree("the repairs differ", *(each.comparison.lines for each in answers))
         self._agree("the repairs end differently", *(each.faults for each in answers))
         self.compare_logs()
         self.compare_states()
+        return list(answers[0].comparison.lines)
+
+    def filter_bridged(self, value: str) -> None:
+        """Let bridged packets pass the IP layer's hooks on both (`1`), or not (`0`)."""
+        self.steps.append(f"twins.filter_bridged({value!r})")
+
+        def set_filter() -> None:
+            for name in BRIDGED:
+                Path("/proc/sys", *name.split(".")).write_text(value, encoding="ascii")
+
+        self.prober.visit([self.paths[HOST]], set_filter)
+        self.kernel.own.sysctls |= dict.fromkeys(BRIDGED, value)
+        self.kernel.epoch += 1
 
     def compare_logs(self) -> None:
         """Both logs hold the same events."""
@@ -296,7 +314,7 @@ class Twins:
             assert machine.subscriber is not None
             return machine.subscriber.observe()
 
-    def _make_places(self, *, filters_bridged: bool) -> None:
+    def _make_places(self) -> None:
         host, outside = self.names[HOST], self.names[OUTSIDE]
         ip(f"netns add {host}", f"netns add {outside}")
         # Ends of the same index would get their carrier up to a second late.
@@ -309,13 +327,6 @@ class Twins:
             if place == OUTSIDE:
                 lines += [f"route add default via {ADDRESSES[HOST][0]}", f"route add ::/0 via {ADDRESSES[HOST][1]}"]
             ip(*lines, namespace=name)
-        value = "1" if filters_bridged else "0"
-
-        def set_filter() -> None:
-            for name in BRIDGED:
-                Path("/proc/sys", *name.split(".")).write_text(value, encoding="ascii")
-
-        self.prober.visit([self.paths[HOST]], set_filter)
 
     def _with_identity(self, command: Command) -> Command:
         """Say which namespace is really at the path of one that somebody else makes."""

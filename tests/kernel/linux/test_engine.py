@@ -59,6 +59,8 @@ def wreck(stage, controller):
 
 def test_wiped_and_rebuilt_from_the_log(stage, controller, tmp_path):
     """What a new process rebuilds from the log carries the same packets, and is nothing to rebuild again."""
+    bridged = "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
+    stage.run("sh", "-c", f"! test -e {bridged} || echo 0 > {bridged}")
     network = controller.create_network("network1", ipv6=True)
     one, box1 = attach(controller, network, "one", ports=["8080:80/tcp"])
     _, box2 = attach(controller, network, "two")
@@ -73,6 +75,8 @@ def test_wiped_and_rebuilt_from_the_log(stage, controller, tmp_path):
         with stage.listening(key1, addresses[0], 80) as listener:
             assert stage.reach(stage.outside, HOST4, 8080, listener) == OUTSIDE4
             assert stage.reach(stage.host, HOST4, 8080, listener)
+        with stage.listening(key1, addresses[1], 80) as listener:
+            assert stage.reach(stage.host, "::1", 8080, listener)
 
     check()
     wreck(stage, controller)

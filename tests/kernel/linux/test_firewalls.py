@@ -7,7 +7,9 @@ and `-` for nothing. Each `-` at an endpoint's own address has a control: the sa
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
 from typing import NamedTuple
 
 import pytest
@@ -82,9 +84,9 @@ MATRIX = """
   outside   web        extra      tcp/8081  own      own
   outside   web        host       tcp/8081  -        -
   near      web        extra      tcp/8081  gateway  gateway
-# the host itself: at its own loopback (the kernel lets no answer back to ::1), and straight to an endpoint
-  host      web        loopback   tcp/8080  gateway  -
-  host      web        loopback   udp/8080  gateway  -
+# the host itself: at its own loopback, and straight to an endpoint
+  host      web        loopback   tcp/8080  gateway  gateway
+  host      web        loopback   udp/8080  gateway  gateway
   host      web        loopback   tcp/8081  -        -
   host      web        itself     tcp/80    gateway  gateway
   host      inner1     itself     tcp/80    gateway  gateway
@@ -140,7 +142,7 @@ class Town:
         disguised = self.networks["mask"].device
         self.objects += [Masquerade(disguised, 4, packed(EXTRA4)), Masquerade(disguised, 6, packed(EXTRA6))]
         front, web = self.networks["front"].device, self.members["web"]
-        self.objects.append(LoopbackAccess(front, 4))
+        self.objects += [LoopbackAccess(front, 4), LoopbackAccess(front, 6)]
         self.objects += [*web.publish(8080), *web.publish(8080, protocol=UDP)]
         self.objects += [*web.publish(8081, at=EXTRA4), *web.publish(8081, at=EXTRA6)]
         self.objects += self.members["shut1"].publish(8082)
@@ -273,7 +275,7 @@ class World:
 
     def __init__(self, stage):
         self.stage = stage
-        network = stage.network("front", "10.5.0.0/24", "fd05::/64")
+        network = self.network = stage.network("front", "10.5.0.0/24", "fd05::/64")
         web = self.web = stage.member(network, "web")
         policy = ForwardPolicy(network.device, True, False, GatewayMode.ROUTED, GatewayMode.NAT, ("uplink",))
         self.bridge = network.device
@@ -283,6 +285,7 @@ class World:
             Masquerade(network.device, 4, packed(HOST4)),
             Masquerade(network.device, 6),
             LoopbackAccess(network.device, 4),
+            LoopbackAccess(network.device, 6),
             *web.publish(8080),
             *web.publish(53, protocol=UDP),
             *web.publish(8081, at=HOST4),
@@ -354,6 +357,125 @@ def test_loopback_access_is_its_setting_too(world):
     assert world.stage.run("cat", setting).strip() == "1"
 
 
+def set_filter(stage, value):
+    """Have bridged IPv6 packets pass the IP layer's hooks, or not; not every kernel knows how to."""
+    stage.run("sh", "-c", f"! cd /proc/sys/net/bridge 2>/dev/null || echo {value} > bridge-nf-call-ip6tables")
+
+
+def reaches_loopback6(world, port=8080):
+    """Ask for a published port at ::1; what the kernel answers there at once, else who is seen at the endpoint."""
+
+    def ask():
+        with socket.socket(socket.AF_INET6) as asking:
+            asking.settimeout(5)
+            return asking.connect_ex(("::1", port))
+
+    number = inside(world.stage.host, ask)
+    return errno.errorcode[number] if number else ask_all([Probe(world.stage.host, "::1", port)])[0]
+
+
+def test_ipv6_loopback_access_is_its_route_too(world, services):
+    """Taken away by somebody it is missing, and it alone, and nothing comes back; making it puts the route there."""
+    set_filter(world.stage, 0)
+    lost = LoopbackAccess(world.bridge, 6)
+    world.stage.apply(Verb.MAKE, [lost])
+    services.open(world.web.path, world.web.texts[1], 80)
+    assert reaches_loopback6(world) == "fd05::1"
+    world.stage.run("ip", "-6", "route", "delete", "local", "::1", "dev", world.bridge, "table", "local")
+    assert world.observed() == set(world.wanted) - {lost}
+    assert ask_all([Probe(world.stage.host, "::1", 8080)]) == [None]
+    world.stage.make(lost)
+    assert reaches_loopback6(world) == "fd05::1"
+    world.stage.run("ip", "link", "set", world.bridge, "down")  # takes the route along
+    world.stage.run("ip", "link", "set", world.bridge, "up")
+    assert world.observed() == set(world.wanted) - {lost}
+
+
+def test_where_bridged_packets_are_filtered_nothing_is_sent_from_the_ipv6_loopback(world, services):
+    """Connections to ::1 are refused there at once, as nobody listens; when that is set otherwise it is drift."""
+    stage, access = world.stage, LoopbackAccess(world.bridge, 6)
+    if "1" not in stage.run("sh", "-c", "cat /proc/sys/net/bridge/bridge-nf-call-ip6tables || true"):
+        pytest.skip("this kernel filters no bridged packets")
+    services.open(world.web.path, world.web.texts[1], 80)
+    assert world.observed() == set(world.wanted)
+    assert ask_all([Probe(stage.outside, HOST6, 8080)]) == [OUTSIDE6]
+    assert reaches_loopback6(world) == "ECONNREFUSED"
+    for value, expected in ((0, "fd05::1"), (1, "ECONNREFUSED"), (0, "fd05::1")):
+        set_filter(stage, value)
+        assert world.observed() == set(world.wanted) - {access}
+        stage.make(access)
+        assert world.observed() == set(world.wanted)
+        assert reaches_loopback6(world) == expected
+
+
+def test_the_ipv6_loopback_is_reached_as_long_as_one_network_lets_it(world, services):
+    """Also when another one's access goes, or the chains are made anew; the last one takes everything along."""
+    stage = world.stage
+    set_filter(stage, 0)
+    other = stage.network("other", "10.6.0.0/24", "fd06::/64")
+    stage.make(other.bridge, *other.addresses, other.policy, LoopbackAccess(other.device, 6))
+    stage.apply(Verb.MAKE, [LoopbackAccess(world.bridge, 6)])
+    services.open(world.web.path, world.web.texts[1], 80)
+    assert reaches_loopback6(world) == "fd05::1"
+    stage.remove(LoopbackAccess(other.device, 6))
+    assert world.observed() >= set(world.wanted)
+    assert reaches_loopback6(world) == "fd05::1"
+    stage.run("sh", "-c", f"nft delete table inet {stage.table}; ip6tables-legacy -t nat -F; true")
+    stage.dataplane.apply(world.plan())
+    assert reaches_loopback6(world) == "fd05::1"
+    stage.remove(LoopbackAccess(world.bridge, 6))
+    assert "local ::1 dev br-" not in stage.run("ip", "-6", "route", "show", "table", "local")
+    assert reaches_loopback6(world) == "ECONNREFUSED"
+    assert world.observed() >= set(world.wanted) - {LoopbackAccess(world.bridge, 6)}
+
+
+def datagram(world, source, destination, port):
+    """Build a UDP datagram (RFC 8200, RFC 768) in an Ethernet frame from the endpoint to its bridge."""
+    addresses = packed(source) + packed(destination)
+    text = b"from the bridge"
+    words = addresses + struct.pack("!II", 8 + len(text), UDP) + struct.pack("!HHHH", 9, port, 8 + len(text), 0) + text
+    total = sum(struct.unpack(f"!{len(words + b'0') // 2}H", words + bytes(len(words) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    header = struct.pack("!IHBB", 6 << 28, 8 + len(text), UDP, 64) + addresses
+    frame = world.network.bridge.mac + world.web.pair.mac + b"\x86\xdd" + header
+    return frame + struct.pack("!HHHH", 9, port, 8 + len(text), ~total & 0xFFFF) + text
+
+
+@pytest.mark.parametrize("filters_bridged", [0, 1])
+def test_nobody_on_a_bridge_reaches_the_ipv6_loopback(world, filters_bridged):
+    """A packet that an endpoint makes up, to ::1 or from it, is not delivered; one between real addresses is."""
+    stage, web = world.stage, world.web
+    set_filter(stage, filters_bridged)
+    stage.apply(Verb.MAKE, [LoopbackAccess(world.bridge, 6)])
+
+    def listen():
+        made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        made.settimeout(0.3)
+        made.bind(("::", 7007))
+        return made
+
+    def send(frame):
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind(("eth0", 0x86DD))
+            wire.send(frame)
+
+    def arrives(source, destination):
+        inside(web.path, lambda: send(datagram(world, source, destination, 7007)))
+        try:
+            return listener.recvfrom(64)[1][0]
+        except TimeoutError:
+            return None
+
+    own, gateway = web.texts[1], "fd05::1"
+    with inside(stage.host, listen) as listener:
+        assert arrives(own, gateway) == own
+        assert arrives(own, "::1") is None
+        assert arrives("::1", gateway) is None
+        assert arrives("::1", "::1") is None
+        assert arrives(own, gateway) == own
+
+
 def test_values_that_cannot_be_said(world):
     """A fault of its own step; the others are done."""
     bad = PortForward(TCP, bytes(4), 70000, packed("10.5.0.2"), 80)
@@ -372,6 +494,8 @@ ALTERATIONS = {
         "nft add element inet {table} open4 {{ 10.5.0.9 . tcp . 1 }}",
         "nft flush map inet {table} source4",
         "nft delete element inet {table} routed4 {{ {bridge} }}",
+        "nft delete element inet {table} loopback6 {{ {bridge} }}",
+        "nft add element inet {table} reached6 {{ ::1 }}",
     ],
     "iptables": [
         "iptables-legacy -F FORWARD",
@@ -385,11 +509,14 @@ ALTERATIONS = {
         "iptables-legacy -R {chain}-OPEN 1 -d 10.5.0.2/32 -p tcp --dport 81 -m comment --comment {open} -j RETURN",
         "iptables-legacy -t nat -D {chain}-PUBLISH 1",
         "iptables-legacy -t raw -F {chain}-GUARD",
+        "ip6tables-legacy -t raw -F {chain}-GUARD",
+        "ip6tables-legacy -t nat -I OUTPUT -d ::1 -j {chain}-PUBLISH -m comment --comment {reached}",
         "iptables-legacy -N {chain}-MORE",
         "iptables-legacy -I FORWARD -j {chain} -m comment --comment netledger-0a1b2c3d\\ 00\\ forward",
     ],
 }
 """What somebody does to ours behind our back."""
+REACHED = "'netledger-0a1b2c3d 00 reached6'"
 OPEN = "'netledger-0a1b2c3d 10 open 6 10.5.0.2 80 ='"
 
 
@@ -407,7 +534,8 @@ def test_what_somebody_alters(world, command):
         served, _ = listener.accept()
         with served:
             chain = f"NETLEDGER-{stage.instance}"
-            stage.run("sh", "-c", command.format(table=stage.table, bridge=world.bridge, chain=chain, open=OPEN))
+            names = {"table": stage.table, "bridge": world.bridge, "chain": chain, "open": OPEN, "reached": REACHED}
+            stage.run("sh", "-c", command.format(**names))
             plan = world.plan()
             assert plan.steps
             outcomes = stage.dataplane.apply(plan)

@@ -19,7 +19,7 @@ from netledger.dataplanes.linux.firewall import iptables
 from netledger.dataplanes.linux.probe import OF_SOME_KERNELS
 from netledger.dataplanes.linux.routes import name_servers
 from netledger.domain.commands import CreateNetwork
-from netledger.domain.facts import BASIC_FEATURES, FEATURES
+from netledger.domain.facts import BASIC_FEATURES, FEATURES, NOTHING_SPECIAL, HostPorts
 from netledger.domain.objects import Firewall
 from netledger.domain.values import NetworkId, format_address
 
@@ -83,6 +83,24 @@ def test_what_the_host_uses(stage, tmp_path):
     )
     assert [format_address(server) for server in name_servers(conf)] == ["10.0.0.53", "fe80::1"]
     assert list(name_servers(tmp_path / "none")) == []
+
+
+def test_what_the_host_says_about_ports(stage):
+    """Of its own namespace: no reserved port is chosen; ::1 is reached unless bridged packets are filtered."""
+    setting = "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
+    stage.run("sh", "-c", f"! test -e {setting} || echo 0 > {setting}")
+    assert stage.dataplane.host_ports() == NOTHING_SPECIAL
+    stage.run("sh", "-c", "echo 49153-49155,49157 > /proc/sys/net/ipv4/ip_local_reserved_ports")
+    assert stage.dataplane.host_ports() == HostPorts(((49153, 49155), (49157, 49157)))
+    stage.run("sh", "-c", f"! test -e {setting} || echo 1 > {setting}")
+    if stage.run("sh", "-c", f"cat {setting} || true"):
+        assert "ip6tables" in stage.dataplane.host_ports().unreached6
+    with Controller.open(dataplane=stage.dataplane, recover=False) as controller:
+        network = controller.create_network("n", subnets=["10.5.0.0/24"])
+        for name, expected in (("a", 49156), ("b", 49158)):
+            chosen = network.create_endpoint(name, ports=["80"]).info().port_map
+            assert chosen == {"80/tcp": (f"0.0.0.0:{expected}",)}
+        network.create_endpoint("c", ports=["49155:80"])
 
 
 def test_a_block_is_chosen_beside_the_hosts_routes(stage):

@@ -1,0 +1,91 @@
+"""A change that finds the firewall taken away puts the whole of it back, and the log says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from netledger import Controller
+from netledger.domain.events import DriftDetected, DriftRepaired
+from netledger.replay import drift
+
+from .conftest import HOST4, HOST6, OUTSIDE4, OUTSIDE6
+from .services import Probe, Services, ask_all
+
+TOOLS = ("iptables-legacy", "ip6tables-legacy")
+LOSSES = {
+    "nftables": ["nft flush ruleset", "nft delete table inet netledger-{instance}"],
+    "iptables": [
+        f"for t in filter nat raw; do {'; '.join(f'{t} -t $t -{o}' for o in 'FX' for t in TOOLS)}; done",
+        "iptables-legacy -F; iptables-legacy -X; ip6tables-legacy -F; ip6tables-legacy -X",
+        "iptables-legacy -F; ip6tables-legacy -F",
+        "iptables-legacy -t nat -F; ip6tables-legacy -t nat -F",
+    ],
+}
+"""What somebody does."""
+
+
+@pytest.fixture
+def services():
+    """Give services that end with the test."""
+    made = Services()
+    yield made
+    made.close()
+
+
+def attach(controller, services, network, name, port):
+    """Publish a port of a new endpoint that answers at port 80, and return its addresses."""
+    endpoint = controller.network(network).create_endpoint(name, ports=[f"{port}:80"])
+    sandbox = controller.create_sandbox(name)
+    endpoint.join(sandbox)
+    addresses = [text.partition("/")[0] for text in endpoint.info().addresses]
+    for text in addresses:
+        services.open(sandbox.key, text, 80)
+    return sandbox.key, addresses
+
+
+def drifts(controller):
+    """List what the log says about drift."""
+    return [record.event for record in controller.history() if isinstance(record.event, DriftDetected | DriftRepaired)]
+
+
+@pytest.mark.parametrize(
+    ("firewall", "command"),
+    [(name, command) for name, commands in LOSSES.items() for command in commands],
+)
+@pytest.mark.parametrize("change", ["an endpoint", "a network"])
+def test_a_change_puts_a_lost_firewall_back(stage, services, tmp_path, firewall, command, change):
+    """It succeeds; old and new ports are reached, networks are apart again; nothing is left to repair."""
+    with Controller.open(tmp_path / "state", namespace=str(stage.host), firewall=firewall) as controller:
+        for number, name in enumerate(("one", "two")):
+            controller.create_network(name, subnets=[f"10.{number}.0.0/24", f"fd0{number}::/64"])
+        key, addresses = attach(controller, services, "one", "a", 8080)
+        _, others = attach(controller, services, "two", "b", 8081)
+        apart = [Probe(key, text, 80) for text in others]
+        published = [(Probe(stage.outside, HOST4, 8080), OUTSIDE4), (Probe(stage.outside, HOST6, 8081), OUTSIDE6)]
+        assert ask_all(apart) == [None, None]
+        stage.run("sh", "-c", command.format(instance=controller.id[:8]))
+        if "filter" in command or "nat" not in command:
+            assert None not in ask_all(apart)
+        if change == "an endpoint":
+            attach(controller, services, "one", "c", 8082)
+            published.append((Probe(stage.outside, HOST4, 8082), OUTSIDE4))
+        else:
+            controller.create_network("three", subnets=["10.3.0.0/24"])
+        assert ask_all(apart) == [None, None]
+        assert ask_all([probe for probe, _ in published]) == [seen for _, seen in published]
+        found, mended = drifts(controller)
+        assert (type(found), type(mended)) == (DriftDetected, DriftRepaired)
+        assert found.reason == "a change found that the firewall was not whole"
+        assert any("port/tcp/0.0.0.0:8080" in line for line in found.differences) or firewall == "iptables"
+        assert not any("8082" in line or "10.3" in line for line in found.differences)
+        assert drift(controller).agrees
+        assert len(addresses) == 2
+
+
+def test_a_firewall_that_is_whole_is_left_alone(stage, services, tmp_path):
+    """No change asks for it; nothing about drift is in the log."""
+    with Controller.open(tmp_path / "state", namespace=str(stage.host)) as controller:
+        controller.create_network("one", subnets=["10.5.0.0/24"])
+        attach(controller, services, "one", "a", 8080)
+        attach(controller, services, "one", "b", 8081)
+        assert drifts(controller) == []
