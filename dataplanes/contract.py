@@ -26,13 +26,15 @@ RETRIES = 3
 class Place(Struct, frozen=True, gc=False):
     """Where a sandbox's namespace is: its path, and for one that is not ours its identity when it was recorded.
 
-    `files` are the paths of its files on the host.
+    `files` are the paths of its files on the host. `settings` are the names of those that are called for: only of the
+    host itself, whose place need not be given.
     """
 
     kind: SandboxKind
     path: str
     identity: NamespaceIdentity | None = None
     files: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 class Verb(enum.StrEnum):

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from ..domain.errors import DataplaneFault
 from ..domain.events import Entity, Event, SandboxCreated
-from ..domain.objects import HOST_NAMESPACE, TRACELESS, Firewall, KernelObject, Key, is_of_firewall
-from ..domain.values import EndpointId, HostId, Position, SandboxId
+from ..domain.objects import HOST_NAMESPACE, TRACELESS, Firewall, KernelObject, Key, Sysctl, is_of_firewall
+from ..domain.values import EndpointId, HostId, Position, SandboxId, SandboxKind
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
 from .contract import Dataplane, Observation, Outcome, Place, Plan, Status, Step, Verb
@@ -136,7 +136,10 @@ class Subscriber:
 
     def observe(self) -> Observation:
         """Read back what is in the kernel."""
-        return self._dataplane.observe(self._all_places())
+        wanted = lower(self._views, ("host", self._host)).values()
+        settings = tuple(made.name for made in wanted if isinstance(made, Sysctl) and made.sandbox == HOST_NAMESPACE)
+        here = Place(SandboxKind.MANAGED, "", settings=settings)
+        return self._dataplane.observe({HOST_NAMESPACE: here, **self._all_places()})
 
     def compare(self) -> tuple[Plan, Observation]:
         """Plan what makes the kernel into what the log calls for."""

@@ -81,7 +81,8 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
     objects += [Bridge(link.name, NetworkId(""), b"", 0, adopted=True) for link in adopted]
     configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in (*bridges, *adopted)}))
     objects += configured
-    objects += _sysctls(kernel, {len(thing.address) for thing in configured if isinstance(thing, Address)})
+    settings = {name for place in places.values() for name in place.settings} if bridges or adopted else set[str]()
+    objects += _sysctls(kernel, settings, {len(thing.address) for thing in configured if isinstance(thing, Address)})
 
     edited: set[Key] = set()
     for sandbox, place in places.items():
@@ -236,9 +237,9 @@ def _configured(
     return [*addresses, *routes]
 
 
-def _sysctls(kernel: Kernel, widths: set[int]) -> list[Sysctl]:
-    """Read forwarding where a bridge of ours calls for it, and what this process was asked to set."""
-    asked = set(kernel.asked_sysctls)
+def _sysctls(kernel: Kernel, settings: set[str], widths: set[int]) -> list[Sysctl]:
+    """Read forwarding where a bridge of ours calls for it, these settings, and what this process was asked to set."""
+    asked = kernel.asked_sysctls | settings
     asked |= {FORWARDING[4 if width == IPV4_BYTES else 6] for width in widths}
     found: list[Sysctl] = []
     for name in sorted(asked):

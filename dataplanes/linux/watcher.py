@@ -22,8 +22,10 @@ from typing import Protocol
 from ..contract import Noticed
 from .firewall.nfnetlink import NETLINK_NETFILTER
 from .marks import Marks
-from .netlink import HEADER, SOL_NETLINK, Conversation, attributes_of, own_ports, text_of
+from .netlink import HEADER, SOL_NETLINK, Conversation, attributes_of, number_of, own_ports, text_of
 from .rtnetlink import (
+    MARK,
+    RTA_OIF,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
@@ -51,6 +53,8 @@ GATHERING_SECONDS = 0.02
 """One `ip link delete` is many notifications."""
 
 _INDEX = struct.Struct("=4xi")
+_ROUTE = struct.Struct("=5xB6x")
+"""Of a route's header, its protocol."""
 _NETCONF_INDEX = 1
 _NUMBER = struct.Struct("=i")
 _LASTING = ("name", "mac", "mtu", "is_isolated")
@@ -75,6 +79,8 @@ class Watcher:
         self._own_links: dict[tuple[int, int], Link] = {}
         """By namespace and index, as they were last told of: a change of ours bears no port id in most of its messages,
         and only brings a link nearer to what it is to be."""
+        self._dying: set[tuple[int, int]] = set()
+        """Container ends whose pair is being deleted: what goes with them is no news beside the host end that goes."""
         self._routing = _listen(socket.NETLINK_ROUTE, ROUTING_GROUPS)
         try:
             _listen_everywhere(self._routing)
@@ -141,23 +147,33 @@ class Watcher:
         """Tell what a routing message says, if it is about anything of ours; `where`: in which namespace."""
         if kind in {RTM_NEWLINK, RTM_DELLINK}:
             return self._judge_link(body, is_gone=kind == RTM_DELLINK, where=where)
-        if where != HERE:
-            what = {RTM_DELADDR: "an address", RTM_DELROUTE: "a route"}.get(kind)
-            return Noticed(f"{what} in a sandbox was removed") if what else None
-        if kind == RTM_DELADDR:
-            link = self._own_links.get((HERE, _INDEX.unpack_from(body)[0]))
-            return Noticed(f"an address of {link.name} was removed", link.name) if link else None
-        if kind == RTM_NEWNETCONF:
+        if kind in {RTM_DELADDR, RTM_DELROUTE}:
+            return self._judge_removal(kind, body, where=where)
+        if kind == RTM_NEWNETCONF and where == HERE:
             index = attributes_of(body, 4).get(_NETCONF_INDEX)
             is_about_all = index is not None and int.from_bytes(index, sys.byteorder, signed=True) == ALL_INTERFACES
             return Noticed("a setting of the host's forwarding was changed") if is_about_all else None
         return None
+
+    def _judge_removal(self, kind: int, body: memoryview, *, where: int) -> Noticed | None:
+        """Tell that an address or route was removed, unless it went with its interface."""
+        if kind == RTM_DELADDR:
+            what, is_marked, index = "an address", True, _INDEX.unpack_from(body)[0]
+        else:
+            what, is_marked = "a route", _ROUTE.unpack_from(body)[0] == MARK
+            index = number_of(attributes_of(body, _ROUTE.size).get(RTA_OIF))
+        if where != HERE:
+            return None if (where, index) in self._dying else Noticed(f"{what} in a sandbox was removed")
+        link = self._own_links.get((HERE, index))
+        return Noticed(f"{what} of {link.name} was removed", link.name) if link and is_marked else None
 
     def _judge_link(self, body: memoryview, *, is_gone: bool, where: int) -> Noticed | None:
         link = decode_link(bytes(body))
         if not self._marks.owns(link):
             return None
         before = self._own_links.pop((where, link.index), None)
+        if where != HERE and self._comes_apart(link, is_gone=is_gone, where=where):
+            return None
         if not is_gone:
             self._own_links[where, link.index] = link
             if before is None or (where != HERE and _is_another(before, link)) or not _is_worse(before, link):
@@ -168,6 +184,15 @@ class Watcher:
         if where != HERE:
             return Noticed(f"interface {link.name} in a sandbox was {became}")
         return Noticed(f"link {link.name} was {became}", link.name)
+
+    def _comes_apart(self, link: Link, *, is_gone: bool, where: int) -> bool:
+        """Whether it is a container end whose pair is being deleted: it knows its other end no more (veth_dellink)."""
+        self._dying.discard((where, link.index))
+        if link.kind != "veth" or link.is_up or link.peer:
+            return False
+        if not is_gone:
+            self._dying.add((where, link.index))
+        return True
 
     def _judge_firewall(self, kind: int, body: memoryview, *, where: int) -> Noticed | None:
         """Tell that our table was changed; each change of any table ends in a message of its new generation."""

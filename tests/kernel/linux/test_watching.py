@@ -14,6 +14,7 @@ import pytest
 
 from netledger import Controller
 from netledger.domain.events import DriftDetected, DriftRepaired
+from netledger.engine.reconcile import compare
 from netledger.engine.watching import keep_watch
 
 SOON_SECONDS = 5
@@ -95,6 +96,7 @@ CHANGES = {
     "port taken off the bridge": ("ip link set {veth} nomaster", "link {veth} was changed"),
     "bridge down": ("ip link set {bridge} down", "link {bridge} was changed"),
     "the bridge's address": ("ip addr del 10.5.0.1/24 dev {bridge}", "an address of {bridge} was removed"),
+    "the route to ::1": ("ip -6 route del local ::1 dev {bridge} table local", "a route of {bridge} was removed"),
     "forwarding": ("sysctl -qw net.ipv4.ip_forward=0", "forwarding"),
     "forwarding of IPv6": ("sysctl -qw net.ipv6.conf.all.forwarding=0", "forwarding"),
 }
@@ -184,7 +186,7 @@ def test_it_listens_beyond_a_thousand_descriptors(controller, host):
 
 
 def test_an_interface_is_not_taken_for_that_of_a_dead_sandbox(controller):
-    """The kernel gives its number, and eth0's index, to the next one."""
+    """The kernel gives its number, and eth0's index, to the next one. What goes with our pairs wakes nobody, too."""
     network, told = controller.network("n1"), []
     with closing(controller.dataplane.watch()) as watch:
         for number in range(8):
@@ -197,7 +199,34 @@ def test_an_interface_is_not_taken_for_that_of_a_dead_sandbox(controller):
             sandbox.delete()
             controller.dataplane.settle(2)
             told += watch.wait(0.2)
-    assert "interface eth0 in a sandbox was changed" not in {each.what for each in told}
+    assert told == []
+
+
+def test_what_is_changed_beside_an_interface_that_goes_is_told(controller):
+    """One sandbox's pair is deleted by us, and at the same time somebody takes away another's address or route."""
+    network, sandbox = controller.network("n1"), controller.sandbox("c1")
+    for command, noticed in (("ip -6 route del default", "route"), ("ip addr del 10.5.0.2/24 dev eth0", "address")):
+        endpoint = network.create_endpoint("other")
+        endpoint.join(controller.create_sandbox(noticed))
+        with closing(controller.dataplane.watch()) as watch:
+            endpoint.delete(force=True)
+            in_host(Path(sandbox.key), *command.split())
+            controller.dataplane.settle(2)
+            assert f"{noticed} in a sandbox was removed" in {each.what.partition(" ")[2] for each in watch.wait(1)}
+
+
+def test_after_the_bridges_addresses_are_flushed_forwarding_is_no_drift(host, tmp_path):
+    """Also in a process that has not turned it on itself: what is there is read, whatever else is gone."""
+    with Controller.open(tmp_path / "state", dataplane="linux", namespace=str(host)) as made:
+        device = made.create_network("n1", subnets=["10.5.0.0/24", "fd05::/64"]).info().device
+    in_host(host, "ip", "addr", "flush", "dev", device)
+    with Controller.open(tmp_path / "state", dataplane="linux", namespace=str(host)) as opened:
+        found = compare(opened).lines
+        assert [line.split("/")[0] for line in found if "loopback" not in line] == ["+ address"] * 3, found
+        in_host(host, "sysctl", "-qw", "net.ipv4.ip_forward=0")
+        assert any("net.ipv4.ip_forward" in line for line in compare(opened).lines)
+        in_host(host, "ip", "link", "del", device)
+        assert "+ sysctl/host/net.ipv4.ip_forward = 1" in compare(opened).lines
 
 
 def test_who_keeps_changing_it_is_met_less_and_less_often(controller, host):
