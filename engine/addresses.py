@@ -237,7 +237,7 @@ class AddressManagement:
         """Carry out a command, and find the one event of a kind that it amounts to."""
         result = self._controller.execute([command], **asking)[0]
         result.check()
-        return next(record.event for record in result.events if isinstance(record.event, kind))
+        return next(record.event for record in result.own if isinstance(record.event, kind))
 
     def _find(self, views: Views, text: str) -> list[PoolId]:
         if PoolId(text) in views.ipam.pools:

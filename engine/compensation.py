@@ -49,14 +49,14 @@ from .results import Result
 def blame(results: Sequence[Result], faults: Sequence[Fault]) -> dict[int, Fault]:
     """Find the commands of a batch whose work failed or depends on what failed, and the fault that each suffers."""
     blamed: dict[int, Fault] = {}
-    made = {index: result for index, result in enumerate(results) if result.events and not result.is_repetition}
+    made = {index: result for index, result in enumerate(results) if result.own and not result.is_repetition}
     for fault in faults:
         if fault.outcome.step.verb is Verb.REMOVE:
             continue
         for index, result in made.items():
             if _takes_away(result.command):
                 continue
-            if any(_called_for(record.event, fault) for record in result.events):
+            if any(_called_for(record.event, fault) for record in result.own):
                 blamed.setdefault(index, fault)
     broken: dict[Entity, Fault] = {}
     for index, result in made.items():

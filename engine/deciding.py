@@ -6,6 +6,7 @@ that claims a name or a port of it. Knows nothing of: the log's transaction, ker
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -145,12 +146,14 @@ class Decider:
     ) -> None:
         """Decide one more command of a batch, seeing what the earlier ones decided, and take in its events."""
         origin = Origin(now, author.actor, author.field(index, command), author.reason, self._host)
+        begin = len(batch.events)
         result, decision = self._one(index, command, author, origin, obstacles)
         if result.error is not None and self._make_way(batch, index, result, author, origin):
             result, decision = self._one(index, command, author, origin, obstacles)
+        result.ways += sum(not isinstance(event, ClockStepped) for event in batch.events[begin:])
         for stepped in clock_steps(self._views.last_at, decision.events):
             self._take_in(batch, stepped)
-        first = len(batch.events)
+        first = begin + sum(isinstance(event, ClockStepped) for event in batch.events[begin:])  # it stands before all
         for event in decision.events:
             self._take_in(batch, event)
         batch.guards.extend(decision.guards)
@@ -166,9 +169,9 @@ class Decider:
             if author.is_named:
                 earlier = self._not_taken_back(author, index)
                 if is_repetition(earlier, origin.request, type(command).__name__):
-                    return Result(command, tuple(earlier), self._still_faulty(earlier), is_repetition=True), Decision(
-                        ()
-                    )
+                    ways = self._ways_before(author, index, earlier[0].position)
+                    events, faulty = (*ways, *earlier), self._still_faulty(earlier)
+                    return Result(command, events, faulty, is_repetition=True, ways=len(ways)), Decision(())
                 guards = (Guard((author.tag(index),)),)
             completed, answers = self.remote.ask(index, self._complete(command), self._views)
             decision = self._decide_with_facts(completed, answers, origin, obstacles)
@@ -182,8 +185,10 @@ class Decider:
         made = False
         with suppress(DataplaneFault):  # without an answer there is no proof
             for number, command in enumerate(ways(self._views, self._dataplane, refused.command, refused.error)):
-                mine = origin._replace(request=f"{author.request}/{index}/way{number}")
+                mine = origin._replace(request=author.way(index, number))
                 decision = decide(self._views, command, Context(mine, self._instance))
+                for stepped in clock_steps(self._views.last_at, decision.events):
+                    self._take_in(batch, stepped)
                 for event in decision.events:
                     self._take_in(batch, event)
                 batch.guards.extend(decision.guards)
@@ -203,6 +208,16 @@ class Decider:
         taken_back = self._history(author.undoing(index).tag(0))
         since = taken_back[-1].position if taken_back else 0
         return [record for record in self._history(author.tag(index)) if record.position > since]
+
+    def _ways_before(self, author: Author, index: int, position: Position) -> list[Recorded[Event]]:
+        """Read what made way for this request before its first event."""
+        found: list[Recorded[Event]] = []
+        for number in itertools.count():
+            made = self._history(f"request:{author.way(index, number)}")
+            if not made:
+                return found
+            found += [record for record in made if record.position < position]
+        raise AssertionError("counting does not end")
 
     def _complete(self, command: Command) -> Command:
         """Add the facts that a command needs and its caller cannot know."""

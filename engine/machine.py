@@ -232,7 +232,7 @@ class Machine(Struct):
             result.faults = tuple(fault for fault in faults if result.error is None and fault.owner in touched)
         self._take_back(
             [
-                (results[index], author.undoing(index, cause(blamed[index], results[index].events)))
+                (results[index], author.undoing(index, cause(blamed[index], results[index].own)))
                 for index in sorted(blamed, reverse=True)
             ]
         )
@@ -287,7 +287,7 @@ def _fault_of(fault: Fault) -> DataplaneFault:
 
 def _told(fault: Fault, result: Result) -> DataplaneFault:
     original = _fault_of(fault)
-    position = result.events[0].position if result.events else 0
+    position = result.own[0].position if result.own else 0
     return DataplaneFault(
         original.key, original.message, number=original.number, retryable=original.retryable, position=position
     )

@@ -46,6 +46,10 @@ class Author(Struct, frozen=True):
         """Tag the events of one command of the batch."""
         return f"request:{self.request}/{index}"
 
+    def way(self, index: int, number: int) -> str:
+        """Write what events keep of their request that make way for one command of the batch."""
+        return f"{self.request}/{index}/way{number}"
+
     def undoing(self, index: int, reason: str = "") -> Author:
         """Make the author of what takes one command of the batch back."""
         return Author(self.actor, reason, f"{self.request}/{index}/undo", is_named=False)

@@ -21,7 +21,9 @@ class Result(Struct):
     """What came of one command: its events, or the error that stopped it.
 
     `is_repetition`: it had been carried out before under the same request id, and these are the events of that time.
-    `faults`: what the dataplane could not remove although the log says it is gone.
+    `faults`: what the dataplane could not remove although the log says it is gone. The first `ways` of the events are
+    not the command's own: they ended what stood in its way and was proven to be nobody's. They stand even where the
+    command was refused after all.
     """
 
     command: Command
@@ -29,6 +31,12 @@ class Result(Struct):
     error: NetledgerError | None = None
     is_repetition: bool = False
     faults: tuple[Fault, ...] = ()
+    ways: int = 0
+
+    @property
+    def own(self) -> tuple[Recorded[Event], ...]:
+        """The events that the command itself amounts to."""
+        return self.events[self.ways :]
 
     def check(self) -> None:
         """Raise the error that stopped it, if any."""

@@ -90,7 +90,7 @@ def choose_address(  # noqa: PLR0913  # who asks, for what, and what else is kno
     if wanted is not None:
         return _given(view, mine, wanted, asked, now=now, name=name, superseded=superseded, may_claim=may_claim)
     chosen = (
-        (_kept_for(view, mine, name, now) if name else None)
+        (_kept_for(view, mine, name, now, superseded) if name else None)
         or _free(view, mine, now)
         or _kept_too_long(view, mine, now)
         or _at_rest(view, mine, now)
@@ -184,15 +184,21 @@ def _given(
     )
 
 
-def _kept_for(view: View, pools: Sequence[PoolAllocated], name: str, now: int) -> Taken | None:
-    """Give a name the address that is kept for it; not one that a lease holds, which older logs may have kept."""
+def _kept_for(
+    view: View, pools: Sequence[PoolAllocated], name: str, now: int, superseded: Container[Entity]
+) -> Taken | None:
+    """Give a name the address that is kept for it, also if its holder loses it by this very decision.
+
+    Not one that a lease holds, which older logs may have kept.
+    """
     for pool in pools:
         made = view.reservation_for(pool.pool, name)
         if made is not None and not is_over(made.event, now):
             address = made.event.address
-            if view.holder(pool.pool, address) is not None:
+            holder = view.holder(pool.pool, address)
+            if holder is not None and (holder.event.owner not in superseded or lease_of(holder.event)):
                 continue
-            rest = rest_left(view, pool, address, now)
+            rest = rest_left(view, pool, address, now) if holder is None else pool.rest_seconds * NANOSECONDS
             ending = made if made.event.until else None
             return Taken(pool.pool, pool.subnet, address, "reservation", rest, "", ending, TAKEN_BACK)
     return None

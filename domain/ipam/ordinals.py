@@ -24,7 +24,7 @@ WIDEST_BITS = 128
 """A pool of every IPv6 address."""
 
 LONG_LEAF_BITS = 16
-SHORT_LEAF_BITS = 8
+SHORT_LEAF_BITS = 9
 WIDEST_WITH_LONG_LEAVES_BITS = 28
 """Its 4,096 leaves of 8 KiB are 32 MiB, the most that the bits of any narrow set can take."""
 
@@ -66,7 +66,7 @@ class OrdinalSet:
         """Tell whether an ordinal is held."""
         assert 0 <= ordinal < self.capacity, f"ordinal {ordinal} is outside a pool of {self.bits} bits"
         leaf = self._leaves.get(ordinal >> self._leaf_bits)
-        return leaf is not None and leaf.bits[ordinal & self._leaf_size - 1] == 1
+        return leaf is not None and leaf[ordinal & self._leaf_size - 1] == 1
 
     def take(self, ordinal: int) -> bool:
         """Hold a free ordinal; return False, having changed nothing, when it is held already."""
@@ -76,9 +76,9 @@ class OrdinalSet:
         leaf = self._leaves.get(index)
         if leaf is None:
             leaf = self._leaves[index] = _Leaf(self._leaf_size)
-        elif leaf.bits[offset]:
+        elif leaf[offset]:
             return False
-        leaf.bits[offset] = 1
+        leaf[offset] = 1
         leaf.held += 1
         self._held += 1
         if leaf.held == self._leaf_size:
@@ -91,11 +91,11 @@ class OrdinalSet:
         index = ordinal >> self._leaf_bits
         offset = ordinal & self._leaf_size - 1
         leaf = self._leaves.get(index)
-        if leaf is None or not leaf.bits[offset]:
+        if leaf is None or not leaf[offset]:
             return False
         if leaf.held == self._leaf_size:
             self._unmark_full(index)
-        leaf.bits[offset] = 0
+        leaf[offset] = 0
         leaf.held -= 1
         self._held -= 1
         if not leaf.held:
@@ -111,7 +111,12 @@ class OrdinalSet:
         assert low >= 0, f"ordinal {low} is outside every pool"
         assert high < self.capacity, f"ordinal {high} is outside a pool of {self.bits} bits"
         if low < start <= high:
-            found = self._first_free_from(start)
+            leaf = self._leaves.get(start >> self._leaf_bits)
+            if leaf is None:
+                return start
+            offset = start & self._leaf_size - 1
+            near = leaf.find(0, offset)
+            found = start - offset + near if near >= 0 else self._first_free_after(start)
             if found <= high:
                 return found
         found = self._first_free_from(low)
@@ -124,7 +129,7 @@ class OrdinalSet:
     def __iter__(self) -> Iterator[int]:
         """Go through the held ordinals, ascending. What is taken or given meanwhile may or may not be seen."""
         for index, leaf in sorted(self._leaves.items(), key=itemgetter(0)):
-            for offset in leaf.bits.search(1):
+            for offset in leaf.search(1):
                 yield index << self._leaf_bits | offset
 
     __contains__ = holds  # or `in` would go through all of them
@@ -147,14 +152,17 @@ class OrdinalSet:
         leaf = self._leaves.get(index)
         if leaf is None:
             return start
-        offset = leaf.bits.find(0, start & self._leaf_size - 1)
-        if offset >= 0:
-            return index << leaf_bits | offset
+        offset = leaf.find(0, start & self._leaf_size - 1)
+        return index << leaf_bits | offset if offset >= 0 else self._first_free_after(start)
+
+    def _first_free_after(self, ordinal: int) -> int:
+        """Find the first free ordinal behind the leaf of an ordinal; past the pool's end when there is none."""
         if not self._summaries:
             return self.capacity  # it was the only leaf
-        index = self._first_leaf_from(index + 1)
+        leaf_bits = self._leaf_bits
+        index = self._first_leaf_from((ordinal >> leaf_bits) + 1)
         leaf = self._leaves.get(index)
-        return index << leaf_bits | (leaf.bits.find(0) if leaf else 0)
+        return index << leaf_bits | (leaf.find(0) if leaf else 0)
 
     def _first_leaf_from(self, index: int) -> int:
         """Find the first leaf at or after this one that is not full; past the last when there is none."""
@@ -193,19 +201,13 @@ class OrdinalSet:
             index = above
 
 
-class _Leaf:
-    """Consecutive ordinals: a bit for each, set when it is held, and how many are."""
+class _Leaf(bitarray):
+    """Consecutive ordinals, none held at first: a bit for each, set when it is held, and how many are."""
 
-    __slots__ = ("bits", "held")
+    __slots__ = ("held",)
 
-    def __init__(self, size: int) -> None:
-        self.bits: Final = bitarray(size)
+    def __init__(self, _: int) -> None:
         self.held = 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Leaf) and self.bits == other.bits
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
 
 
 def _trailing_ones(word: int) -> int:

@@ -484,6 +484,26 @@ def test_a_claim_supersedes_the_dead(desk):
     assert list(desk.views.endpoints_of(identifier("n"))) == [identifier("new")]
 
 
+@pytest.mark.parametrize("rest", [0, 30])
+def test_who_supersedes_the_dead_of_its_name_gets_what_is_kept_for_it(desk, rest):
+    """It asks for one address, and has the one of the other family, which the dead endpoint held, beside it."""
+    desk.do(
+        create_network("n", pool("10.0.0.0/29", rest_seconds=rest), pool("fd00::/64", rest_seconds=rest)),
+        ReserveAddress(identifier("n"), "old", parse_address("fd00::9")),
+        create_endpoint("n", "old"),
+        create_sandbox("c", kind=SandboxKind.ATTACHED, path="/run/c", identity=NamespaceIdentity("boot", 7)),
+        join("n/old", "c"),
+        LoseSandbox(identifier("c"), "namespace /run/c is gone"),
+    )
+    new = create_endpoint("n", "old", endpoint=identifier("new"), addresses=["10.0.0.2"])
+    taken = [event for event in desk.do(new) if isinstance(event, AddressAllocated)]
+    assert [format_address(event.address) for event in taken] == ["10.0.0.2", "fd00::9"]
+    assert (taken[1].decided_by, taken[1].rest_cut) == ("reservation", rest * 10**9)
+    other = create_endpoint("n", "other", addresses=["10.0.0.3"])
+    assert allocated(desk.do(other)) == ["10.0.0.3", "fd00::2"]
+    assert [found.words for found in violations(desk.log) if found.checker != "hosts"] == []
+
+
 def test_the_living_are_not_superseded(desk):
     """Neither who joined again, nor who was taken out by force: that proves nothing."""
     dead(desk)

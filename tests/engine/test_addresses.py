@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from netledger.dataplanes.simulated import SimulatedDataplane
-from netledger.domain.commands import RequestAddress
+from netledger.domain.commands import CreateEndpoint, RequestAddress
 from netledger.domain.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
-from netledger.domain.events import ConfigurationChanged, EndpointDeleted, PoolAllocated, SandboxLost
+from netledger.domain.events import (
+    ClockStepped,
+    ConfigurationChanged,
+    EndpointCreated,
+    EndpointDeleted,
+    EndpointLeft,
+    PoolAllocated,
+    SandboxLost,
+)
 from netledger.domain.facts import NamespaceIdentity
-from netledger.domain.values import PoolId, parse_address
+from netledger.domain.values import PoolId, parse_address, parse_port
 from netledger.projections.occupancy import why_full
 from netledger.testing.checkers import check_everything
 from tests.desk import identifier
@@ -86,6 +94,51 @@ def test_a_claim_finds_out_that_the_owner_is_gone(controller, dataplane, blue):
     assert check_everything(controller) == ()
     with pytest.raises(NotFound):
         old.info()
+
+
+def test_what_made_way_is_told_with_the_command(controller, dataplane, blue):
+    """The result has every event of the append, those that made way first; and the same when it is asked again."""
+    network, old = attach(controller, blue)
+    del dataplane.namespaces[blue]
+    before = controller.ledger.head
+    command = CreateEndpoint(identifier("new"), network.id, "new", (parse_address("10.0.0.2"),))
+    [result] = controller.execute([command], request="r")
+    result.check()
+    records = list(controller.history(after=before))
+    assert list(result.events) == records
+    assert isinstance(result.events[0].event, EndpointLeft)
+    assert [type(record.event) for record in result.own][-1] is EndpointCreated
+    assert isinstance(result.events[result.ways - 1].event, SandboxLost)
+    [again] = controller.execute([command], request="r")
+    assert (again.is_repetition, again.events, again.ways) == (True, result.events, result.ways)
+    assert old.id not in {endpoint.id for endpoint in controller.endpoints()}
+
+
+def test_what_made_way_for_a_command_that_is_refused_after_all_is_told(controller, dataplane, blue):
+    """It stands, and is not the command's own; what depends on the command is not taken for done."""
+    network, _ = attach(controller, blue)
+    network.create_endpoint("living", addresses=["10.0.0.3"], ports=["8080:80"])
+    del dataplane.namespaces[blue]
+    before = controller.ledger.head
+    ports = (parse_port("8080:80"),)
+    command = CreateEndpoint(identifier("new"), network.id, "new", (parse_address("10.0.0.2"),), ports=ports)
+    [result] = controller.execute([command])
+    assert isinstance(result.error, Conflict)
+    assert list(result.events) == list(controller.history(after=before))
+    assert any(isinstance(record.event, SandboxLost) for record in result.events)
+    assert result.own == ()
+
+
+def test_the_clock_is_told_to_have_gone_back_before_what_makes_way(controller, dataplane, blue, monkeypatch):
+    """Whatever comes first after it."""
+    network, _ = attach(controller, blue)
+    del dataplane.namespaces[blue]
+    now = max(record.event.at for record in controller.history())
+    monkeypatch.setattr("time.time_ns", lambda: now - 10**10)
+    before = controller.ledger.head
+    network.create_endpoint("new", addresses=["10.0.0.2"])
+    kinds = [type(record.event) for record in controller.history(after=before)]
+    assert (kinds[0], kinds.count(ClockStepped)) == (ClockStepped, 1)
 
 
 def test_an_exhausted_pool_is_freed_of_the_dead(controller, dataplane, blue):

@@ -96,6 +96,28 @@ def ended(kind, *, like, **fields):
     return forge
 
 
+def then(*forgeries):
+    """Forge a log: one wrong or right thing after the other."""
+
+    def forge(events):
+        for each in forgeries:
+            events = each(events)
+        return events
+
+    return forge
+
+
+def claimed(kind, **fields):
+    """Forge a log: something of the pool that a lease has requested, with these fields beside it."""
+
+    def forge(events):
+        requested = next(e for e in events if isinstance(e, ev.PoolAllocated) and e.lease)
+        shown = {**structs.asdict(requested), "network": identifier("n"), **fields}
+        return [*events, kind(**{name: shown[name] for name in kind.__struct_fields__ if name in shown})]
+
+    return forge
+
+
 OTHER = identifier("another")
 N_POOL = PoolId(f"{HOST}/LocalDefault/10.0.0.0/24")
 FORGERIES = [
@@ -156,6 +178,54 @@ FORGERIES = [
     (checkers.Claims, ended(ev.PoolClaimed, like=ev.PoolAllocated, lease=OTHER), "nobody has requested it"),
     (checkers.Claims, ended(ev.PoolDisclaimed, like=ev.PoolAllocated), "has not claimed it"),
     (checkers.Claims, again(ev.PoolAllocated, network="", lease=""), "a network's or a lease's"),
+    (
+        checkers.Claims,
+        then(claimed(ev.PoolClaimed), claimed(ev.PoolClaimed, network=identifier("p"))),
+        "a network has claimed it already",
+    ),
+    (checkers.Claims, then(claimed(ev.PoolClaimed), claimed(ev.PoolReleased)), "a network has claimed it"),
+    (
+        checkers.Claims,
+        then(claimed(ev.PoolClaimed), claimed(ev.PoolDisclaimed), claimed(ev.PoolDisclaimed)),
+        "the network has not claimed it",
+    ),
+    (
+        checkers.Claims,
+        then(claimed(ev.PoolClaimed), claimed(ev.PoolDisclaimed, network=OTHER)),
+        "the network has not claimed it",
+    ),
+    (checkers.Choices, ended(ev.PoolReleased, like=ev.PoolAllocated, pool=OTHER), "the pool is not there"),
+    (checkers.Choices, again(ev.AddressAllocated, pool=OTHER), "its pool is not there"),
+    (checkers.Choices, again(ev.AddressReservationMade, pool=OTHER), "its pool is not there"),
+    (checkers.Choices, ended(ev.AddressReleased, like=ev.AddressAllocated, address=b"\x0a\0\0\x63"), "held by nobody"),
+    (
+        checkers.Choices,
+        ended(ev.AddressReservationEnded, like=ev.AddressReservationMade, address=b"\x0a\0\0\x63", why=""),
+        "it is kept for nobody",
+    ),
+    (
+        checkers.Reservations,
+        ended(ev.AddressReservationEnded, like=ev.AddressReservationMade, address=b"\x0a\0\0\x63", why=""),
+        "it is kept for no name",
+    ),
+    (
+        checkers.Reservations,
+        ended(ev.AddressReservationEnded, like=ev.AddressReservationMade, name="x", why=""),
+        "it is kept for kept",
+    ),
+    (
+        checkers.Reservations,
+        then(
+            ended(ev.AddressReservationEnded, like=ev.AddressReservationMade, why="the name it was kept for took it"),
+            again(ev.EndpointCreated, addresses=(ev.EndpointAddress(N_POOL, b"\x0a\0\0\x09", 24),)),
+        ),
+        "it took what was kept for another name",
+    ),
+    (
+        checkers.Settings,
+        again(ev.ConfigurationChanged, default_pools=(PredefinedPool(parse_subnet("10.64.0.0/24"), 16),)),
+        "a block is larger than its pool",
+    ),
     (checkers.Names, again(ev.ConfigurationNetworkCreated, network=OTHER), "is held by"),
     (
         checkers.ConfigurationNetworks,
@@ -201,6 +271,56 @@ def test_a_forged_log_is_caught(checker, forge, words):
     assert 0 < found.position <= len(forged)
     if len(forged) > len(events):
         assert found.position == len(forged), str(found)
+
+
+REST = 60 * 10**9
+
+
+def rested(first: int, second: int, now: int) -> list[ev.Event]:
+    """Let both addresses of a pool be released, at these times and in this order, and the first of them given again."""
+    desk = Desk()
+    desk.do(
+        create_network("r", pool("10.2.0.0/29", "10.2.0.6", rest_seconds=60, sub_pool=parse_subnet("10.2.0.4/31"))),
+        create_endpoint("r", "x"),
+        create_endpoint("r", "y"),
+        DeleteEndpoint(identifier("r/x")),
+        DeleteEndpoint(identifier("r/y")),
+    )
+    times = iter((first, second))
+    events = [
+        structs.replace(record.event, at=next(times)) if isinstance(record.event, ev.AddressReleased) else record.event
+        for record in desk.log
+    ]
+    cut = max(0, first + REST - now)
+    given = find(events, ev.EndpointCreated).addresses[0].address
+    taken = next(event for event in events if isinstance(event, ev.AddressAllocated) and event.address == given)
+    return [*events, structs.replace(taken, at=now, rest_cut=cut)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "now"),
+    [
+        (1000, 1000, 1000 + REST),
+        (1000, 1000, 1000 + REST - 1),
+        (1000, 900, 1000 + REST - 1),  # the second writer's clock is behind: it rises no sooner than the first
+        (1000, 900, 1000 + REST - 100),
+        (900, 1000, 950 + REST),
+    ],
+)
+def test_the_address_that_was_released_first_rises_first(first, second, now):
+    """Its rest may be cut short where no other is left: by the order of the log, not by clocks that differ a little."""
+    assert violations(numbered(rested(first, second, now)), [checkers.Choices]) == ()
+
+
+@pytest.mark.parametrize("behind", [0, 100])
+def test_an_address_whose_rest_is_over_is_taken_before_one_is_cut_short(behind):
+    """Of two released in this order, the first has risen, and the second is given: that is no necessity."""
+    events = rested(1000, 2000, 1500 + REST)
+    other = next(event for event in events if isinstance(event, ev.AddressAllocated) and event.address[-1] == 5)
+    events[-1] = structs.replace(other, at=1500 + REST - behind, rest_cut=500 + behind)
+    [found] = violations(numbered(events), [checkers.Choices])
+    assert found.words == "AddressAllocated: it was at rest, and 1 others were free"
+    assert found.position == len(events)
 
 
 def test_a_missing_position_is_caught():
