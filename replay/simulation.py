@@ -22,17 +22,16 @@ from ..domain.facts import NamespaceIdentity
 from ..domain.objects import MAKING_ORDER
 from ..domain.values import (
     IPV4_BYTES,
-    PROTOCOL_NAMES,
     HostId,
     SandboxId,
     SandboxKind,
-    family_of,
     format_address,
     parse_address,
 )
 from ..engine.lookup import find_endpoint, find_sandbox
 from ..projections.desired import decided_at, lower_everything
 from ..projections.views import Views
+from .offers import Offer, offers
 
 HOST = "host"
 OUTSIDE = "outside"
@@ -85,9 +84,11 @@ class Simulation:
         """
         asked: dict[Question, Verdict] = {}
         for source in self._places():
-            for offer in self._offers(is_host=source == HOST):
-                question = Question(source, *offer)
-                asked[question] = self.reach(*question[:3], family=question.family).verdict
+            for offer in offers(self._views):
+                question = Question(source, _destination(offer, source), offer.what, offer.family)
+                found = self.reach(*question[:3], family=question.family)
+                is_another = found.is_reached and found.at != Spot(self.kernel.host, offer.sandbox)
+                asked[question] = Verdict.ANOTHER if is_another else found.verdict
         return asked
 
     def spot(self, name: str) -> Spot:
@@ -144,26 +145,20 @@ class Simulation:
         inside = [there.event.container for name, there in sandboxes.items() if name in self.kernel.namespaces]
         return [*inside, HOST, OUTSIDE]
 
-    def _offers(self, *, is_host: bool) -> Iterator[tuple[str, str, int]]:
-        for joined in self._views.endpoints.joined.values():
-            network = self._views.network(joined.event.network)
-            endpoint = self._views.endpoint(joined.event.endpoint)
-            assert network is not None, "an endpoint's network is there"
-            assert endpoint is not None, "a joined endpoint is there"
-            name = f"{network.event.name}/{endpoint.event.name}"
-            yield from ((name, "icmp", family_of(there.address)) for there in endpoint.event.addresses)
-            for port in self._views.ports_of(endpoint.event.endpoint):
-                what = f"{PROTOCOL_NAMES[port.event.protocol]}/{port.event.host_port}"
-                at = port.event.host_address
-                is_meant = any(at) and (is_host or not is_loopback(at))
-                yield format_address(at) if is_meant else HOST, what, family_of(at)
-
     def _told(self, hops: tuple[Hop, ...]) -> tuple[Hop, ...]:
         """Put beside each object the position that called for it."""
         return tuple(
             structs.replace(hop, position=self._positions[hop.key]) if hop.key in self._positions else hop
             for hop in hops
         )
+
+
+def _destination(offer: Offer, source: str) -> str:
+    """Name where an offer is asked for: a port of one address there, one of a loopback address by the host alone."""
+    at = offer.host_address
+    if not at:
+        return offer.name
+    return format_address(at) if any(at) and (source == HOST or not is_loopback(at)) else HOST
 
 
 def host_addresses(views: Views, host: HostId) -> list[bytes]:

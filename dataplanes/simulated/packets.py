@@ -72,6 +72,8 @@ class Verdict(enum.StrEnum):
     TOO_BIG = "too big"
     UNANSWERED = "unanswered"
     """The packet arrived, but the answer did not."""
+    ANOTHER = "another"
+    """Somebody else has that address, and answers."""
 
 
 class Spot(Struct, frozen=True, gc=False):

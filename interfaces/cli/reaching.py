@@ -18,12 +18,21 @@ from .session import reading
 
 if TYPE_CHECKING:
     from ...dataplanes.simulated.packets import Hop, Reach
+    from ...replay.reachability import Reachability
 
 Family: TypeAlias = Annotated[
     int, Parameter(name="--family", help="4 or 6: the addresses of which family; else 4 first.")
 ]
 WholeMatrix: TypeAlias = Annotated[
     bool, Parameter(name="--matrix", help="Ask everybody for every endpoint and every published port.")
+]
+Alike: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        name="--alike",
+        help="With --matrix: ask once for what is alike (containers that differ in nothing but their addresses, their "
+        "ports), and tell how many it stands for. For hosts with hundreds of endpoints.",
+    ),
 ]
 
 
@@ -35,6 +44,7 @@ def reach(
     *,
     family: Family = 0,
     matrix: WholeMatrix = False,
+    alike: Alike = False,
     log: Log = HERE,
 ) -> int:
     """Say whether SOURCE reaches DESTINATION, hop by hop, and because of which position of the log.
@@ -44,12 +54,23 @@ def reach(
     every port of a container answers: no kernel is touched. The host has the addresses that ports are published at and
     that packets leave as; others of its own are not in the log. Status 40 when it does not reach.
     """
-    from ...replay.simulation import Simulation, describe
+    from ...replay.simulation import HOST, Simulation, describe
 
-    if matrix == bool(source) or bool(source) != bool(destination) or family not in (0, 4, 6):
+    is_half = bool(source) != bool(destination) or (alike and not matrix)
+    if matrix == bool(source) or is_half or family not in (0, 4, 6):
         remedy = "name SOURCE and DESTINATION (with --family 4 or 6), or --matrix alone"
         raise Invalid("ask who reaches whom", "it takes a source and a destination, or --matrix", remedy)
     with reading(log) as controller:
+        if alike:
+            from ...replay.reachability import Reachability, describe_alike
+
+            with controller.reading() as views:
+                whole = Reachability({HOST: (views, controller.host)})
+                if log.json:
+                    document(_kinds(whole))
+                else:
+                    print(_cleaned(describe_alike(whole)))
+            return DONE.status
         with controller.reading() as views:
             simulation = Simulation(views, controller.host)
         if matrix:
@@ -65,6 +86,19 @@ def reach(
         else:
             print(_cleaned(str(asked)))
         return (DONE if asked.is_reached else DIFFERENT).status
+
+
+def _kinds(whole: Reachability) -> list[dict[str, object]]:
+    return [
+        {
+            **whole.question(answer.askers[0], answer.offers[0])._asdict(),
+            "sources": len(answer.askers),
+            "destinations": len(answer.offers),
+            "verdict": answer.verdict,
+            "itself": answer.itself,
+        }
+        for answer in whole.answers
+    ]
 
 
 def _built(asked: Reach) -> dict[str, object]:

@@ -62,7 +62,7 @@ command JSON
 batch
 crash
 reach SOURCE DESTINATION [WHAT] [--family NUMBER] [--trace]
-matrix
+matrix [--alike]
 show networks|endpoints|sandboxes|addresses|ports
 objects
 drift

@@ -14,7 +14,8 @@ from ...engine.controller import Controller
 from ...projections.desired import lower_everything
 from ...projections.views import Views
 from ...replay import Comparison, drift
-from ...replay.simulation import Simulation, describe
+from ...replay.reachability import Reachability, describe_alike
+from ...replay.simulation import HOST, Simulation, describe
 from ..checkers import check_everything
 from .grammar import Line
 from .stage import Stage
@@ -35,8 +36,11 @@ def reach(stage: Stage, line: Line) -> list[str]:
     return [stage.names.told(text) for text in (told if line.has("--trace") else told[:1])]
 
 
-def matrix(stage: Stage, _: Line) -> list[str]:
-    """Ask everybody for everything that is there."""
+def matrix(stage: Stage, line: Line) -> list[str]:
+    """Ask everybody for everything that is there; `--alike`: once for what is alike."""
+    if line.has("--alike"):
+        with stage.controller.reading() as views:
+            return describe_alike(Reachability({HOST: (views, stage.controller.host)})).splitlines()
     return describe(_simulation(stage).matrix()).splitlines()
 
 

@@ -36,7 +36,7 @@ class Expectation(NamedTuple):
 
 REACHED = frozenset({Verdict.REACHED})
 UNANSWERED = frozenset({Verdict.UNANSWERED})
-STOPPED = frozenset(Verdict) - {Verdict.REACHED, Verdict.REFUSED, Verdict.UNANSWERED}
+STOPPED = frozenset(Verdict) - {Verdict.REACHED, Verdict.REFUSED, Verdict.UNANSWERED, Verdict.ANOTHER}
 """It never arrived."""
 
 

@@ -55,7 +55,31 @@ def test_a_matrix_asks_everybody(made):
     assert len(made("reach --matrix --json").out) > 1000
 
 
-@pytest.mark.parametrize("words", ["reach", "reach web", "reach web db --matrix", "reach web db --family 5"])
+def test_a_matrix_of_what_is_alike(made):
+    """One line for each kind of place, with how many it stands for; in JSON a row for each pair of kinds."""
+    said = made("reach --matrix --alike").out.splitlines()
+    assert said == [
+        "web and 1 like it: reached: n/web and 1 like it, host tcp/8080",
+        "host: reached: n/web and 1 like it, host tcp/8080",
+        "outside: no route: n/web and 1 like it; reached: host tcp/8080",
+    ]
+    rows = made("reach --matrix --alike --json").json
+    assert len(rows) == 3 * 2
+    assert rows[0] == {
+        "source": "web",
+        "destination": "n/web",
+        "what": "icmp",
+        "family": 4,
+        "sources": 2,
+        "destinations": 2,
+        "verdict": "reached",
+        "itself": "reached",
+    }
+
+
+@pytest.mark.parametrize(
+    "words", ["reach", "reach web", "reach web db --matrix", "reach web db --family 5", "reach web db --alike"]
+)
 def test_half_a_question_is_refused(cli, words):
     """Source and destination, or the matrix."""
     answer = cli(words)
