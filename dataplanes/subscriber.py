@@ -109,6 +109,26 @@ class Subscriber:
         self._pending = Pending(views, self._host)
         self._pending.every_state = in_part
 
+    def use_firewall(self, backend: str) -> None:
+        """Have the dataplane program another firewall backend from here on."""
+        self._dataplane.use_firewall(backend)
+        self._omits_firewall = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything was noted that is not applied yet."""
+        return any(self._pending.look())
+
+    def make_firewall(self) -> Advance:
+        """Program the firewall as the log calls for it, and touch nothing else; to be called when nothing is behind."""
+        assert not self.is_behind, "what was noted is applied first"
+        wanted, there = lower_everything(self._views, self._host), self.observe().objects
+        plan = self._plan(
+            {key: made for key, made in wanted.items() if is_of_firewall(made)},
+            {key: made for key, made in there.items() if is_of_firewall(made)},
+        )
+        return self._apply(plan, self._owners())
+
     def advance(self) -> Advance:
         """Apply everything noted since the last advance, without observing.
 
@@ -144,12 +164,16 @@ class Subscriber:
         self._pending.every_state = True
         planned = {step.key for step in plan.steps}
         self._owed = {key: owed for key, owed in self._owed.items() if key in planned}
+        advance = self._apply(plan, self._owners())
+        self._forget_pending()
+        return advance
+
+    def _owners(self) -> dict[Key, Entity]:
+        """Say of each object that is called for whose it is."""
         owners: dict[Key, Entity] = {}
         for entity in entities(self._views, self._host):
             owners.update(dict.fromkeys(lower(self._views, entity), entity))
-        advance = self._apply(plan, owners)
-        self._forget_pending()
-        return advance
+        return owners
 
     def _forget_pending(self) -> None:
         self._pending.take()

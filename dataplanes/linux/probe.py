@@ -45,7 +45,7 @@ SOCKETS = {
 
 OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4")
 """What every firewall backend makes that programs anything."""
-NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
+NO_FIREWALL = "the firewall is `none`, so nothing is programmed; see `netledger firewall --help`, to choose another"
 NO_LOOPBACK_IPV6 = "Linux sends nothing from ::1 out of another interface: it has no route_localnet for IPv6"
 OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "loopback ipv6", "interface sysctls", "announcements")
 """What a kernel or container may lack without being of no use."""

@@ -46,6 +46,7 @@ sandbox create CONTAINER [--kind KIND] [--path PATH] [--identity BOOT/COOKIE] [-
 sandbox setkey SANDBOX PATH [--identity BOOT/COOKIE]
 sandbox rename SANDBOX CONTAINER
 sandbox rm SANDBOX... [--force|-f]
+firewall use FIREWALL [--force]
 sandbox lose SANDBOX EVIDENCE
 command JSON
 batch
@@ -69,7 +70,7 @@ kernel listen PORT
 netns add PATH [IDENTITY]
 netns rm PATH
 """
-"""Every command: its words, what follows them, and its options. The first twelve are the command line's own."""
+"""Every command: its words, what follows them, and its options. The first thirteen are the command line's own."""
 
 
 class ScriptError(Exception):

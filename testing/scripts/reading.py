@@ -18,6 +18,7 @@ from msgspec import structs
 
 from ...domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     CreateConfigurationNetwork,
     CreateEndpoint,
@@ -286,6 +287,10 @@ def _remove(
     return reader
 
 
+def _use_firewall(line: Line, _: Views) -> Iterator[Command]:
+    yield ChooseFirewall(line.places[0], line.has("--force"))
+
+
 def _whole(line: Line, _: Views) -> Iterator[Command]:
     try:
         yield msgspec.json.decode(line.places[0].encode(), type=Command)
@@ -307,5 +312,6 @@ _READERS: Mapping[str, Callable[[Line, Views], Iterator[Command]]] = {
     "sandbox rename": _rename_sandbox,
     "sandbox rm": _remove(DeleteSandbox, find_sandbox),
     "sandbox lose": _lose_sandbox,
+    "firewall use": _use_firewall,
     "command": _whole,
 }

@@ -12,6 +12,7 @@ import msgspec
 
 from ...domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     CreateConfigurationNetwork,
     CreateEndpoint,
@@ -282,7 +283,7 @@ def _write_key(writer: Writer, command: SetSandboxKey, views: Views | None) -> s
     return _line("sandbox setkey", writer.sandbox(command.sandbox, views), command.path, *words)
 
 
-def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox) -> list[str]:
+def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox | ChooseFirewall) -> list[str]:
     return ["--force"] if command.force else []
 
 
@@ -315,4 +316,5 @@ _WRITERS: Mapping[type, Callable[[Writer, Any, Views | None], str]] = {
     LoseSandbox: lambda writer, command, views: _line(
         "sandbox lose", writer.sandbox(command.sandbox, views), command.evidence
     ),
+    ChooseFirewall: lambda _, command, __: _line("firewall use", command.asked, *_forced(command)),
 }
