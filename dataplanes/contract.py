@@ -146,8 +146,21 @@ class Dataplane(Protocol):
     def is_volatile(self) -> bool:
         """Whether what it made is gone when it is closed, so that each start begins with the log's first event."""
 
-    def capabilities(self) -> Capabilities:
-        """Probe what this dataplane can make, and what is missing and why."""
+    @property
+    def firewall(self) -> str:
+        """The firewall backend that it programs; empty where its rules are the same whatever they are made with."""
+
+    def capabilities(self, firewall: str = "") -> Capabilities:
+        """Probe what this dataplane can make, and what is missing and why; with another firewall, if one is named."""
+
+    def use_firewall(self, backend: str) -> None:
+        """Program this firewall backend from here on; what another one has programmed stays until `retire`."""
+
+    def retire(self, backend: str) -> bool:
+        """Take away what a firewall backend that is not in use has programmed; whether there was anything.
+
+        Raises `DataplaneFault` where it cannot be taken away.
+        """
 
     def probe(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         """Name who already holds each of the claims that this instance does not hold itself."""

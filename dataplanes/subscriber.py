@@ -113,6 +113,21 @@ class Subscriber:
         self._pending = Pending(views, self._host)
         self._pending.every_state = in_part
 
+    def use_firewall(self, backend: str) -> None:
+        """Have the dataplane program another firewall backend from here on."""
+        self._dataplane.use_firewall(backend)
+        self._omits_firewall = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything was noted that is not applied yet."""
+        return any(self._pending.look())
+
+    def make_firewall(self) -> Advance:
+        """Program the firewall as the log calls for it, and touch nothing else; to be called when nothing is behind."""
+        assert not self.is_behind, "what was noted is applied first"
+        return self._apply(self._plan_firewall(self.observe().objects), self._owners())
+
     def advance(self) -> Advance:
         """Apply everything noted since the last advance, without observing.
 
@@ -153,7 +168,7 @@ class Subscriber:
         self._pending.every_state = True
         planned = {step.key for step in plan.steps}
         self._owed = {key: owed for key, owed in self._owed.items() if key in planned}
-        advance = self._apply(plan, self._all_owners())
+        advance = self._apply(plan, self._owners())
         self._forget_pending()
         return advance
 
@@ -165,9 +180,8 @@ class Subscriber:
             return advance  # it cannot even be looked at
         if Firewall().key in objects:
             return advance  # something else ails it
-        wanted = {key: made for key, made in lower_everything(self._views, self._host).items() if is_of_firewall(made)}
-        plan = self._plan(wanted, {key: there for key, there in objects.items() if is_of_firewall(there)})
-        again = self._apply(plan, self._all_owners())
+        plan = self._plan_firewall(objects)
+        again = self._apply(plan, self._owners())
         ended = {outcome.step.key: outcome for outcome in again.outcomes}
         lost = {fault.outcome.step.key for fault in advance.faults if _is_lost(fault)}
         asked = {step.key for step in advance.plan.steps}
@@ -184,7 +198,16 @@ class Subscriber:
             tuple(step for step in plan.steps if step.key not in asked),
         )
 
-    def _all_owners(self) -> dict[Key, Entity]:
+    def _plan_firewall(self, there: Objects) -> Plan:
+        """Plan what makes the rules that are there into those that the log calls for, and nothing else."""
+        wanted = lower_everything(self._views, self._host)
+        return self._plan(
+            {key: made for key, made in wanted.items() if is_of_firewall(made)},
+            {key: made for key, made in there.items() if is_of_firewall(made)},
+        )
+
+    def _owners(self) -> dict[Key, Entity]:
+        """Say of each object that is called for whose it is."""
         owners: dict[Key, Entity] = {}
         for entity in entities(self._views, self._host):
             owners.update(dict.fromkeys(lower(self._views, entity), entity))

@@ -211,6 +211,24 @@ class Configure(Struct, frozen=True, tag=True):
     retention_seconds: int = 0
 
 
+class ChooseFirewall(Struct, frozen=True, tag=True):
+    """Have the host's dataplane program a firewall backend by name, or (`auto`) the first that works.
+
+    `lacking` says of backends why they cannot be used on this host; None where nobody looked. `force`: even if what
+    another backend has programmed cannot be taken away there.
+    """
+
+    asked: str
+    force: bool = False
+    lacking: Mapping[str, str] | None = None
+
+
+class RetireFirewall(Struct, frozen=True, tag=True):
+    """Record that what a firewall backend before the present one had programmed is gone."""
+
+    backend: str
+
+
 class RequestPool(Struct, frozen=True, tag=True):
     """Take a pool that no network uses yet, under the id of a lease: what Docker's IPAM plugins are asked for."""
 
@@ -283,6 +301,8 @@ Command: TypeAlias = (
     | SetSandboxKey
     | RenameSandbox
     | Configure
+    | ChooseFirewall
+    | RetireFirewall
     | RequestPool
     | ReleasePool
     | RequestAddress

@@ -136,6 +136,28 @@ class ConfigurationChanged(Event, frozen=True):
     retention_seconds: int
 
 
+class FirewallChosen(Event, frozen=True):
+    """From here on the host's dataplane programs this firewall backend; what another has programmed is to go.
+
+    `asked`: what was asked for, a backend's name or `auto`. `lacking`: what was found, with `auto`, of those that come
+    before it in the choice: why they cannot be used on this host.
+    """
+
+    backend: str
+    asked: str
+    lacking: dict[str, str]
+
+
+class FirewallRetired(Event, frozen=True):
+    """What a firewall backend before the present one had programmed was taken away.
+
+    `left`: why it could not be taken away, where somebody insisted on leaving that backend nevertheless.
+    """
+
+    backend: str
+    left: str
+
+
 # --- address pools and addresses -------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import commands, configuration_networks, endpoints, hosts, joining, leases, networks, sandboxes
+from . import commands, configuration_networks, endpoints, firewalls, hosts, joining, leases, networks, sandboxes
 from .decision import Context, Decision
 from .view import View
 
@@ -32,6 +32,8 @@ RULES: dict[type[commands.Command], Rule] = {
     commands.RegisterHost: hosts.register_host,
     commands.RecordBoot: hosts.record_boot,
     commands.Configure: leases.configure,
+    commands.ChooseFirewall: firewalls.choose_firewall,
+    commands.RetireFirewall: firewalls.retire_firewall,
     commands.RequestPool: leases.request_pool,
     commands.ReleasePool: leases.release_pool,
     commands.RequestAddress: leases.request_address,

@@ -19,6 +19,7 @@ from .events import (
     EndpointJoined,
     EndpointLeft,
     Entity,
+    FirewallChosen,
     HostRegistered,
     NetworkCreated,
     PoolAllocated,
@@ -127,6 +128,12 @@ class View(Protocol):
 
     def configuration(self, host: HostId) -> Recorded[ConfigurationChanged] | None:
         """Find a host's settings, where they were ever changed."""
+
+    def firewall(self, host: HostId) -> Recorded[FirewallChosen] | None:
+        """Find which firewall backend a host's dataplane programs, where one was ever chosen."""
+
+    def retiring(self, host: HostId) -> tuple[str, ...]:
+        """List the firewall backends whose rules are still to be taken away on a host, that of the first move first."""
 
     def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
         """Find who holds an address."""

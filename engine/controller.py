@@ -25,6 +25,7 @@ from ..domain.values import (
     check_id,
 )
 from .addresses import AddressManagement
+from .firewalls import FirewallManagement, FirewallRequest
 from .lookup import find_endpoint, find_network, find_sandbox
 from .model import Endpoint, Network, Sandbox
 from .opening import Opened, open_everything
@@ -72,7 +73,7 @@ class Controller:
         wait_seconds: float = LOCK_WAIT_SECONDS,
         recover: bool = True,
         hold_ports: bool = True,
-        firewall: str | None = None,
+        firewall: str | FirewallRequest | None = None,
         default_address_pools: Sequence[str | tuple[str, int]] | None = None,
         retention_seconds: int | None = None,
         plugin_directories: Sequence[str | Path] = PLUGIN_DIRECTORIES,
@@ -85,14 +86,15 @@ class Controller:
         `recover` it is left as it is, for a rebuild or repair whose plan was shown before. With `hold_ports` no other
         process can bind a published port until `close`; one that has it already keeps it, and is recorded as drift.
 
-        `firewall` is what the linux dataplane programs: `nftables`, `iptables`, `none`, or `auto`, the first of these
-        that works; without it, what the host had before, at first nftables. When it is another one than before, the old
-        one's rules are taken away as soon as the new one's are there. `default_address_pools` and `retention_seconds`
+        `firewall` moves the host to a firewall before anything else, as `firewall.use` does: `nftables`, `iptables`,
+        `none`, or `auto`; without it, it keeps the one that the log names, and on a new host takes the first of
+        nftables and iptables that works. `default_address_pools` and `retention_seconds`
         are given to `ipam.configure`, where the log does not say so already. `plugin_directories` is where IPAM plugins
         are found; those that the log has pools of are met at once.
 
         Raises `LedgerForeign`, `LedgerNewer`, `LedgerBusy` (another process owns the host for longer than
-        `wait_seconds`), and `NotFound` (`read_only`, and there is nothing).
+        `wait_seconds`), `Unavailable` (`firewall` cannot be had here), and `NotFound` (`read_only`, and there is
+        nothing).
         """
         who = author(actor, "opened", None)
         path = Path(state).absolute() if state is not None else None
@@ -106,7 +108,7 @@ class Controller:
             wait_seconds=wait_seconds,
             recover=recover,
             hold_ports=hold_ports,
-            firewall=firewall,
+            firewall=FirewallRequest(firewall) if isinstance(firewall, str) else firewall,
             plugin_directories=tuple(Path(directory) for directory in plugin_directories),
         )
         controller = cls(opened, actor=actor, read_only=read_only)
@@ -144,6 +146,11 @@ class Controller:
     def ipam(self) -> AddressManagement:
         """The address pools: who has what and why, reservations, leases of the dead."""
         return AddressManagement(self)
+
+    @property
+    def firewall(self) -> FirewallManagement:
+        """Which firewall the host's dataplane programs, and moving the host to another."""
+        return FirewallManagement(self)
 
     @property
     def dataplane(self) -> Dataplane | None:

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from ..dataplanes.contract import Claim, Dataplane
 from ..dataplanes.subscriber import Subscriber
-from ..domain.commands import Command, CreateSandbox, SetSandboxKey
+from ..domain.commands import ChooseFirewall, Command, CreateSandbox, SetSandboxKey
 from ..domain.decision import Context, Decision, Guard
 from ..domain.errors import DataplaneFault, Invalid, Refusal, Unavailable
 from ..domain.events import (
@@ -40,6 +40,7 @@ from ..domain.facts import (
     NamespaceIdentity,
     TakenBlock,
 )
+from ..domain.firewalls import candidates, check_firewall, programmed
 from ..domain.networks import links_of
 from ..domain.ports import is_loopback, obstacle_key
 from ..domain.rules import decide
@@ -106,7 +107,8 @@ class Decider:
         self._history = history
         self.remote = remote
         """The drivers of other processes, which are asked before a command is decided."""
-        self._capabilities: Capabilities | None = None
+        self._capabilities: tuple[str, Capabilities] | None = None
+        """With which firewall: the log's choice may be newer than the dataplane's."""
         self._taken_blocks: tuple[TakenBlock, ...] | None = None
         """What the host uses, as it was found for the batch that is being decided."""
         self._host_ports: HostPorts | None = None
@@ -224,6 +226,8 @@ class Decider:
         if isinstance(command, SetSandboxKey) and command.identity is None:
             asked = f"set the key of sandbox {command.sandbox[:12]}"
             return structs.replace(command, identity=self._identify(command.path, asked))
+        if isinstance(command, ChooseFirewall) and command.lacking is None and self._dataplane is not None:
+            return structs.replace(command, lacking=self._lacking(command.asked, self._dataplane))
         if not isinstance(command, CreateSandbox):
             return command
         if command.resolution is not None:
@@ -237,6 +241,19 @@ class Decider:
                 raise Invalid(asked, "a path is given and the sandbox is a managed one", "make it an attached one")
             return structs.replace(command, path=f"{self._directories.namespaces}/{command.sandbox}")
         return structs.replace(command, identity=self._identify(command.path, asked))
+
+    def _lacking(self, asked: str, dataplane: Dataplane) -> dict[str, str]:
+        """Ask the host why firewalls cannot be used: the candidates up to the first that can, and those to be left."""
+        check_firewall(asked)
+        lacking: dict[str, str] = {}
+        for name in candidates(self._views, self._host, asked):
+            lacking[name] = dataplane.capabilities(name).lacks("firewall") or ""
+            if not lacking[name]:
+                break
+        for name in programmed(self._views, self._host):
+            if name not in lacking:
+                lacking[name] = dataplane.capabilities(name).lacks("firewall") or ""
+        return lacking
 
     def _identify(self, path: str, asked: str) -> NamespaceIdentity | None:
         """Identify a namespace that is not ours; refuse the host's own."""
@@ -300,9 +317,15 @@ class Decider:
         return self._host_ports
 
     def _known_capabilities(self) -> Capabilities:
-        if self._capabilities is None:
-            self._capabilities = self._dataplane.capabilities() if self._dataplane is not None else EVERYTHING
-        return self._capabilities
+        if self._dataplane is None:
+            return EVERYTHING
+        chosen = self._views.firewall(self._host)
+        firewall = chosen.event.backend if chosen is not None else self._dataplane.firewall
+        if self._capabilities is None or self._capabilities[0] != firewall:
+            is_in_use = firewall == self._dataplane.firewall
+            known = self._dataplane.capabilities() if is_in_use else self._dataplane.capabilities(firewall)
+            self._capabilities = firewall, known
+        return self._capabilities[1]
 
 
 def _is_chosen_block(event: Event) -> bool:

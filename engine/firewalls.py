@@ -1,150 +1,186 @@
-"""Which firewall backend a host's dataplane programs: asked for, recorded in the state directory, or found out.
+"""Which firewall backend a host's dataplane programs, as the log says it; and moving a host from one to another.
 
-Keeps: a host keeps its backend until another is asked for by name; what the one before has programmed is recorded until
-it has been taken away. Knows nothing of: rules.
+Keeps: a move is an event before it is anything else; then the new backend's rules are made and read back, and only
+then is taken away what the one before has programmed, and that is an event, too. Wherever it stops in between, the next
+start goes on. Knows nothing of: rules.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
-import msgspec
 from msgspec import Struct, structs
 
-from ..dataplanes.contract import Dataplane
-from ..domain.errors import Invalid, LedgerError, Unavailable
+from ..dataplanes.contract import Plan
+from ..dataplanes.subscriber import Advance
+from ..domain.commands import ChooseFirewall, RetireFirewall
+from ..domain.errors import DataplaneFault, Unavailable
+from ..domain.firewalls import AUTO, AUTOMATIC, why
+from ..domain.objects import Bridge, KernelObject, LoopbackAccess, is_of_firewall
+from .requests import Asking, Author, author
 
-DEFAULT = "nftables"
-AUTO = "auto"
-FIREWALLS = ("nftables", "iptables", "none")
-AUTOMATIC = ("nftables", "iptables")
-"""What `auto` chooses from, the first that works; never none, since that protects nothing."""
+if TYPE_CHECKING:
+    from .controller import Controller
+    from .machine import Machine
 
-Missing = Callable[[str], str | None]
-"""Says why a backend cannot be used here; None when it can."""
+NOT_THERE = "the new ones are not all there"
 
 
-class FirewallChoice(Struct, frozen=True):
-    """The backend to use, those before it whose rules are still to be taken away, and why it is this one."""
+class FirewallRequest(Struct, frozen=True):
+    """Which firewall a host is to have: a backend's name or `auto`, why, and under which request id.
+
+    `force`: even if what the backend before it has programmed cannot be taken away.
+    """
+
+    name: str
+    force: bool = False
+    reason: str = ""
+    request: str | None = None
+
+
+class FirewallState(Struct, frozen=True):
+    """Which firewall a host has, what was asked for, why it is this one, and which event says so.
+
+    `retiring`: the backends before it whose rules are still to be taken away; `kept`: what was in the way of that,
+    where it was tried. `at` is in UTC nanoseconds.
+    """
 
     backend: str
-    retiring: tuple[str, ...] = ()
-    why: str = ""
+    asked: str
+    why: str
+    retiring: tuple[str, ...]
+    kept: str
+    position: int
+    at: int
+    actor: str
+    reason: str
 
 
-class HostFirewall:
-    """A host's choice, in force: recorded when the dataplane is made, and again when the one before it is gone.
+class FirewallManagement:
+    """The firewall of a controller's host."""
 
-    `file` is where it is recorded; without one nothing is known from before, and nothing is kept.
-    """
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
 
-    def __init__(
-        self, file: Path | None, asked: str | None, missing: Missing, *, is_older: bool, read_only: bool
-    ) -> None:
-        self._file = file if not read_only else None
-        recorded = read_choice(file, is_older=is_older) if file is not None else None
-        self._choice = choose_firewall(recorded, asked, missing)
-        if self._file is not None and self._choice != recorded:
-            write_choice(self._file, self._choice)
-
-    @property
-    def backend(self) -> str:
-        """The backend to use."""
-        return self._choice.backend
-
-    @property
-    def is_moving(self) -> bool:
-        """Whether another backend's rules are still there."""
-        return bool(self._choice.retiring)
-
-    @property
-    def move(self) -> str:
-        """From which backends to which the host is being moved; empty when it is not."""
-        return f"{' and '.join(self._choice.retiring)} to {self.backend}" if self.is_moving else ""
-
-    def finish(self, dataplane: Dataplane | None) -> None:
-        """Take away what the backends before this one have programmed; its own rules are in place by now."""
-        if not self.is_moving:
-            return
-        from ..dataplanes.linux import LinuxDataplane  # loaded already: only a Linux dataplane has a choice
-
-        assert isinstance(dataplane, LinuxDataplane), "only a Linux dataplane has a firewall to choose"
-        for backend in self._choice.retiring:
-            dataplane.retire(backend)
-        self._choice = structs.replace(self._choice, retiring=())
-        if self._file is not None:
-            write_choice(self._file, self._choice)
-
-
-def check_asked(asked: str | None, dataplane: str | Dataplane) -> None:
-    """Refuse a firewall that there is not, or of a dataplane that has none."""
-    if asked not in {None, AUTO, *FIREWALLS}:
-        raise Invalid(f"firewall {asked!r}", "unknown", f"known: {', '.join(FIREWALLS)}, {AUTO}")
-    if asked is not None and dataplane != "linux":
-        raise Invalid(f"firewall {asked!r}", "only the linux dataplane has one", "leave it out")
-
-
-def choose_firewall(recorded: FirewallChoice | None, asked: str | None, missing: Missing) -> FirewallChoice:
-    """Choose: what is asked for by name, else what is recorded, else the default; `auto` wants one that works.
-
-    Refuses to leave a backend whose rules could not be taken away.
-    """
-    backend, why = _wanted(recorded, asked, missing)
-    if recorded is None:
-        return FirewallChoice(backend, (), why)
-    retiring = tuple(name for name in dict.fromkeys((*recorded.retiring, recorded.backend)) if name != backend)
-    for name in retiring:
-        reason = missing(name)
-        if reason is not None:
-            raise Unavailable(
-                f"take the firewall {backend} instead of {name}",
-                f"what {name} has programmed cannot be taken away here: {reason}",
-                f"make {name} work once more, or keep it",
+    def state(self) -> FirewallState | None:
+        """Tell which firewall the host has, and why; None as long as none was chosen."""
+        with self._controller.working() as machine:
+            machine.catch_up()
+            chosen = machine.views.firewall(machine.host)
+            if chosen is None:
+                return None
+            event, retiring = chosen.event, machine.views.retiring(machine.host)
+            return FirewallState(
+                event.backend,
+                event.asked,
+                why(event),
+                retiring,
+                machine.kept_rules if retiring else "",
+                chosen.position,
+                event.at,
+                event.actor,
+                event.reason,
             )
-    return FirewallChoice(backend, retiring, why)
+
+    def use(self, name: str, *, force: bool = False, **asking: Unpack[Asking]) -> FirewallState:
+        """Move the host to the firewall `nftables`, `iptables`, `none`, or `auto`: its own, else the first that works.
+
+        When it returns, the new one's rules are in place and the old one's are gone, unless the answer has `retiring`:
+        then the next start, or a repair, takes them away. Raises `Unavailable` where it cannot be used on this host, or
+        what the one before has programmed cannot be taken away there; with `force`, that stays.
+        """
+        with self._controller.working():
+            self._controller.do(ChooseFirewall(name, force), **asking)
+            state = self.state()
+        assert state is not None, "it was chosen"
+        return state
 
 
-def read_choice(path: Path, *, is_older: bool) -> FirewallChoice | None:
-    """Read what is recorded; a state directory from before there was a choice (`is_older`) has nftables."""
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=FirewallChoice)
-    except FileNotFoundError:
-        return FirewallChoice(DEFAULT, (), "the default") if is_older else None
-    except (msgspec.DecodeError, OSError) as error:
-        raise LedgerError(f"read the host's firewall in {path}: {error}; remove the file and ask for one") from error
-    unknown = {found.backend, *found.retiring} - set(FIREWALLS)
-    if unknown:
-        raise LedgerError(f"read the host's firewall in {path}: {min(unknown)!r} is unknown to this netledger")
-    return found
+def choose_at_start(machine: Machine, who: Author, wanted: FirewallRequest | None) -> None:
+    """Choose what is wanted; without that, on a host that has none yet, the first that works.
+
+    A dataplane that came with another than the first of all keeps it.
+    Where none does, nothing is chosen: the networks that need one say so, and the next start asks again.
+    """
+    if wanted is not None:
+        mine = author(who.actor, wanted.reason or who.reason, wanted.request)
+        machine.commit([ChooseFirewall(wanted.name, wanted.force)], mine)[0].check()
+    elif machine.dataplane is not None and machine.dataplane.firewall and machine.views.firewall(machine.host) is None:
+        made_with = machine.dataplane.firewall
+        first = AUTO if made_with == AUTOMATIC[0] else made_with
+        error = machine.commit([ChooseFirewall(first)], who)[0].error
+        if not isinstance(error, Unavailable | None):
+            raise error
 
 
-def write_choice(path: Path, choice: FirewallChoice) -> None:
-    """Record a choice, durably, in one step."""
-    text = json.dumps({"backend": choice.backend, "retiring": choice.retiring, "why": choice.why})
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        with draft.open("w", encoding="ascii") as file:
-            file.write(f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise LedgerError(f"record the host's firewall in {path}: {error.strerror}") from error
+def follow(machine: Machine) -> None:
+    """Have the dataplane program the backend that the log says."""
+    chosen = machine.views.firewall(machine.host)
+    subscriber, dataplane = machine.subscriber, machine.dataplane
+    if chosen is None or subscriber is None or dataplane is None:
+        return
+    if dataplane.firewall != chosen.event.backend:
+        subscriber.use_firewall(chosen.event.backend)
 
 
-def _wanted(recorded: FirewallChoice | None, asked: str | None, missing: Missing) -> tuple[str, str]:
-    if asked in FIREWALLS:
-        return asked, "asked for"
-    if asked is None:
-        return (recorded.backend, recorded.why) if recorded is not None else (DEFAULT, "the default")
-    reasons: list[str] = []
-    own = (recorded.backend,) if recorded is not None else ()
-    for name in dict.fromkeys((*own, *AUTOMATIC)):
-        reason = missing(name)
-        if reason is None:
-            return name, "; ".join(("the first that works", *reasons))
-        reasons.append(f"not {name}: {reason}")
-    return (recorded.backend if recorded is not None else DEFAULT), "; ".join(("none works", *reasons))
+def is_to_move(machine: Machine) -> bool:
+    """Whether another firewall was chosen since the dataplane was last brought to one."""
+    chosen = machine.views.firewall(machine.host)
+    return chosen is not None and chosen.position != machine.firewall_since
+
+
+def move(machine: Machine, who: Author) -> Advance:
+    """Apply what is due with the firewall as it was; then program the chosen one, and end what was there before it."""
+    due = machine.apply(who)
+    follow(machine)
+    advance = with_firewall(due, machine, who)
+    finish(machine, who)
+    return advance
+
+
+def with_firewall(before: Advance, machine: Machine, who: Author) -> Advance:
+    """Program the firewall by itself, so that nothing but its own faults is in its way; what came before is kept."""
+    made = machine.make_firewall(who)
+    again = {step.key for step in made.plan.steps}
+    return Advance(
+        Plan(
+            (*(step for step in before.plan.steps if step.key not in again), *made.plan.steps),
+            {**before.plan.places, **made.plan.places},
+        ),
+        (*(outcome for outcome in before.outcomes if outcome.step.key not in again), *made.outcomes),
+        (*(fault for fault in before.faults if fault.outcome.step.key not in again), *made.faults),
+        (*before.mended, *made.mended),
+    )
+
+
+def finish(machine: Machine, who: Author) -> str:
+    """Take away what backends before the chosen one have programmed, if its own rules are found to be in place.
+
+    Says what is in the way; empty when there is nothing left to take away.
+    """
+    chosen, subscriber, dataplane = machine.views.firewall(machine.host), machine.subscriber, machine.dataplane
+    if chosen is None or subscriber is None or dataplane is None:
+        return ""
+    machine.kept_rules = ""
+    retiring = machine.views.retiring(machine.host)
+    if retiring and not dataplane.is_volatile:
+        mine = structs.replace(who, request=f"{who.request}/move", is_named=False)
+        try:
+            plan, _ = subscriber.compare()
+            if any(_is_missing(step.object, plan) for step in plan.steps):
+                machine.kept_rules = NOT_THERE
+            else:
+                for backend in retiring:
+                    dataplane.retire(backend)
+                    machine.commit([RetireFirewall(backend)], mine)[0].check()
+        except DataplaneFault as fault:
+            machine.kept_rules = str(fault)
+    machine.firewall_since = chosen.position
+    return machine.kept_rules
+
+
+def _is_missing(made: KernelObject, plan: Plan) -> bool:
+    """Whether a step of a plan is a rule that is not as it should be, for no other reason than the firewall's own."""
+    if isinstance(made, LoopbackAccess):  # a setting of a bridge, too
+        return not any(isinstance(step.object, Bridge) and step.object.name == made.bridge for step in plan.steps)
+    return is_of_firewall(made)

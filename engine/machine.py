@@ -14,15 +14,17 @@ from msgspec import Struct
 from ..dataplanes.contract import Dataplane, Plan, Step, Verb
 from ..dataplanes.plan import describe
 from ..dataplanes.subscriber import Advance, Fault, Subscriber
-from ..domain.commands import Command
+from ..domain.commands import ChooseFirewall, Command
 from ..domain.decision import Guard
 from ..domain.errors import DataplaneFault, LedgerConflict, NetledgerError, Unavailable
 from ..domain.events import DataplaneFaulted, DriftDetected, DriftRepaired, Event, Origin, Recorded, SandboxCreated
-from ..domain.values import HostId, Position, SandboxKind
+from ..domain.objects import is_of_firewall
+from ..domain.values import NOWHERE, HostId, Position, SandboxKind
 from ..ledger.ledger import Ledger
 from ..projections.views import Views
 from .compensation import blame, cause
 from .deciding import Batch, Decider, clock_steps
+from .firewalls import is_to_move, move
 from .requests import Author
 from .results import Result
 from .returning import return_owed, settle
@@ -45,6 +47,10 @@ class Machine(Struct):
     decider: Decider
     is_torn: bool = False
     """Whether the views may be those of no position: an interruption may have come while they were changed."""
+    firewall_since: Position = NOWHERE
+    """Which choice of a firewall the dataplane was last brought to, as far as it went."""
+    kept_rules: str = ""
+    """Why the rules of a firewall before that one are still there."""
 
     def catch_up(self) -> None:
         """Fold what others have appended."""
@@ -78,6 +84,15 @@ class Machine(Struct):
         return results
 
     def advance(self, author: Author) -> Advance:
+        """Apply what is not applied yet, and move the host if another firewall was chosen for it."""
+        return move(self, author) if is_to_move(self) else self.apply(author)
+
+    def make_firewall(self, author: Author) -> Advance:
+        """Program the firewall, and nothing else, as the log calls for it."""
+        assert self.subscriber is not None, "a dataplane has a firewall"
+        return self._recorded(self.subscriber.applied, self.subscriber.make_firewall(), author)
+
+    def apply(self, author: Author) -> Advance:
         """Apply what is not applied yet, and record what could not be and what was mended."""
         assert self.subscriber is not None, "there is a dataplane to bring up to date"
         return self._recorded(self.subscriber.applied, self.subscriber.advance(), author)
@@ -228,8 +243,8 @@ class Machine(Struct):
         for index, fault in blamed.items():
             results[index].error = _told(fault, results[index])
         for result in results:
-            touched = {entity for record in result.events for entity in record.event.touched()}
-            result.faults = tuple(fault for fault in faults if result.error is None and fault.owner in touched)
+            if result.error is None:
+                result.faults = tuple(fault for fault in faults if _is_about(fault, result))
         self._take_back(
             [
                 (results[index], author.undoing(index, cause(blamed[index], results[index].own)))
@@ -291,6 +306,13 @@ def _told(fault: Fault, result: Result) -> DataplaneFault:
     return DataplaneFault(
         original.key, original.message, number=original.number, retryable=original.retryable, position=position
     )
+
+
+def _is_about(fault: Fault, result: Result) -> bool:
+    """Whether a fault is of an object that a command's events have to do with."""
+    if isinstance(result.command, ChooseFirewall):
+        return is_of_firewall(fault.outcome.step.object)
+    return any(fault.owner in record.event.touched() for record in result.events)
 
 
 def _distinct(guards: Sequence[Guard]) -> list[Guard]:

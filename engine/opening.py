@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,6 +17,7 @@ from ..domain.commands import Command, Expire, LoseSandbox, RecordBoot, Register
 from ..domain.drivers import ask_elsewhere
 from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
 from ..domain.events import DriftDetected, HostBooted, HostRegistered
+from ..domain.firewalls import check_firewall
 from ..domain.objects import PortForward
 from ..domain.values import NOWHERE, HostId, Position, SandboxId, SandboxKind
 from ..ledger.ledger import Ledger
@@ -25,7 +25,7 @@ from ..ledger.state import HostLock, StateDirectory
 from ..projections.desired import lower_everything
 from ..projections.views import Views
 from .deciding import Decider, Directories
-from .firewalls import DEFAULT, HostFirewall, check_asked
+from .firewalls import FirewallRequest, choose_at_start, finish, follow, with_firewall
 from .machine import Machine
 from .making_way import evidence
 from .plugins import has_dataplane, ipam_driver, make_plugged_dataplane, network_driver
@@ -37,8 +37,6 @@ from .surroundings import RUN_DIRECTORY, here
 
 DATAPLANES = ("linux", "simulated", "none")
 HOST_ID_DIGITS = 16
-NOBODY = Instance("00000000")
-"""An instance to try things with: no log's id begins like that."""
 
 
 class Opened(Struct):
@@ -62,13 +60,13 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
     recover: bool,
     plugin_directories: Sequence[Path],
     hold_ports: bool,
-    firewall: str | None = None,
+    firewall: FirewallRequest | None = None,
 ) -> Opened:
     """Open a host's state and, if `recover`, make good what the last process left undone."""
     ask_elsewhere(network_driver)
     if isinstance(dataplane, str):
         _check_dataplane(dataplane)
-    check_asked(firewall, dataplane)
+    _check_firewall(firewall, may_move=recover and not read_only)
     if read_only and path is not None and not (path / "ledger.db").exists():
         raise NotFound(f"open {path}", "there is no ledger in it", "create a network first, or give --state")
     state = StateDirectory.open(path, create=not read_only) if path is not None else None
@@ -80,22 +78,17 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
         ledger = Ledger.open(state.ledger if state is not None else None, synchronous=synchronous, read_only=read_only)
         try:
             instance = Instance(ledger.id[:8])
-            file = state.firewall if state is not None and dataplane == "linux" else None
-            missing = partial(firewall_lacks, namespace=namespace)
-            chosen = HostFirewall(file, firewall, missing, is_older=ledger.head > 0, read_only=read_only)
-            made = make_dataplane(dataplane, instance, namespace, chosen.backend)
+            made = make_dataplane(dataplane, instance, namespace)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
             machine = _assemble(ledger, made, instance, _directories(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
-                recovery = _make_good(machine, author, move=chosen.move)
+                recovery = _make_good(machine, author, firewall=firewall)
                 warnings = meet_drivers(machine, author)  # later: a plugin may take long to answer, or never do
                 opened.recovery = with_warnings(recovery, warnings, machine.views.position)
                 if hold_ports and made is not None and not made.is_volatile:
                     _hold_ports(machine, made, author)
-                if recovery is None or not recovery.faults:  # else the old rules stay, and the next start ends it
-                    chosen.finish(made)
         except BaseException:
             if made is not None:
                 made.close()
@@ -108,10 +101,8 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
     return opened
 
 
-def make_dataplane(
-    wanted: str | Dataplane, instance: Instance, namespace: str | None, firewall: str = DEFAULT
-) -> Dataplane | None:
-    """Make the dataplane that a name stands for; `firewall` is the backend of a Linux one."""
+def make_dataplane(wanted: str | Dataplane, instance: Instance, namespace: str | None) -> Dataplane | None:
+    """Make the dataplane that a name stands for."""
     if not isinstance(wanted, str):
         return wanted
     if wanted == "none":
@@ -123,20 +114,21 @@ def make_dataplane(
     if wanted == "linux":
         from ..dataplanes.linux import LinuxDataplane  # needs Linux, and costs time to load
 
-        return LinuxDataplane(instance, namespace, firewall=firewall)
+        return LinuxDataplane(instance, namespace)
     plugged = make_plugged_dataplane(wanted, instance, namespace)
     assert plugged is not None, f"dataplane {wanted} was checked"
     return plugged
 
 
-def firewall_lacks(backend: str, namespace: str | None) -> str | None:
-    """Say why a firewall backend cannot be used on this host; None when it can."""
-    dataplane = make_dataplane("linux", NOBODY, namespace, backend)
-    assert dataplane is not None, "linux is a dataplane"
-    try:
-        return dataplane.capabilities().lacks("firewall")
-    finally:
-        dataplane.close()
+def _check_firewall(wanted: FirewallRequest | None, *, may_move: bool) -> None:
+    """Refuse, before anything is made, a firewall that there is not, and to move a host that is only looked at."""
+    if wanted is not None:
+        check_firewall(wanted.name)
+        if not may_move:
+            because = "the host is opened as it is, and nothing is made good"
+            raise Invalid(
+                f"move the host to the firewall {wanted.name}", because, "open it without that, or leave it out"
+            )
 
 
 def _check_permission(dataplane: Dataplane, path: Path | None) -> None:
@@ -176,6 +168,9 @@ def _assemble(
     )
     machine = Machine(ledger, views, host, dataplane, subscriber, cursor, decider)
     machine.start_over(in_part=bool(cursor))
+    follow(machine)
+    chosen = views.firewall(host)
+    machine.firewall_since = chosen.position if chosen is not None else NOWHERE
     return machine
 
 
@@ -186,17 +181,16 @@ def _host_of(ledger: Ledger) -> HostId:
     return HostId(ledger.id[-HOST_ID_DIGITS:])
 
 
-def _make_good(machine: Machine, author: Author, *, move: str = "") -> Recovery | None:
-    """Register a new host, notice a reboot, and apply what the last process left undone.
-
-    `move`: from which firewall to which the host is being moved, so that all of it is to be programmed.
-    """
+def _make_good(machine: Machine, author: Author, *, firewall: FirewallRequest | None = None) -> Recovery | None:
+    """Register a new host, choose its firewall, notice a reboot, and apply what the last process left undone."""
     views, dataplane = machine.views, machine.dataplane
     boot = dataplane.boot_id() if dataplane is not None and not dataplane.is_volatile else ""
     if views.host(machine.host) is None:
         registered = machine.execute([RegisterHost(machine.host, here().host_name(), boot)], author)
         if views.host(machine.host) is None:  # else another process has just done it
             _check(registered)
+    choose_at_start(machine, author, firewall)
+    follow(machine)
     known = views.boot(machine.host)
     if boot and known != boot:
         losses = lost_sandboxes(machine, "the host has booted anew", has_booted=True) if known else []
@@ -204,13 +198,19 @@ def _make_good(machine: Machine, author: Author, *, move: str = "") -> Recovery 
     _check(machine.commit([Expire()], author))
     if machine.subscriber is None or dataplane is None:
         return None
-    since = machine.subscriber.applied
+    since, move = machine.subscriber.applied, "" if dataplane.is_volatile else _move(machine)
     has_rebooted = _has_booted(machine, since)
-    if not dataplane.is_volatile and (has_rebooted or move or views.faults.owes(machine.host)):
+    must_compare = has_rebooted or views.faults.owes(machine.host) or (move and machine.subscriber.is_behind)
+    if not dataplane.is_volatile and must_compare:
         plan, _ = machine.subscriber.compare()
         advance = machine.carry_out(plan, author)
+        if move:
+            advance = with_firewall(advance, machine, author)
+    elif move:
+        advance = machine.make_firewall(author)
     else:
-        advance = machine.advance(author)
+        advance = machine.apply(author)
+    kept_rules = finish(machine, author)
     if not dataplane.is_volatile and since < views.position:
         with suppress(DataplaneFault):  # what a process that died had taken away; tried again after the first change
             dataplane.settle(0)
@@ -218,7 +218,13 @@ def _make_good(machine: Machine, author: Author, *, move: str = "") -> Recovery 
         machine.note_mended(advance.changes, author)
     if dataplane.is_volatile or not (advance.changes or move):
         return None
-    return recovery_of(since, advance, views.position, has_rebooted=has_rebooted, move=move)
+    return recovery_of(since, advance, views.position, has_rebooted=has_rebooted, move=move, kept_rules=kept_rules)
+
+
+def _move(machine: Machine) -> str:
+    """Say from which firewalls to which the host is being moved; empty when it is not."""
+    chosen, retiring = machine.views.firewall(machine.host), machine.views.retiring(machine.host)
+    return f"{' and '.join(retiring)} to {chosen.event.backend}" if chosen is not None and retiring else ""
 
 
 def _hold_ports(machine: Machine, dataplane: Dataplane, author: Author) -> None:

@@ -16,6 +16,7 @@ from ..domain.errors import Conflict, Forbidden, LedgerDamaged, Unavailable
 from ..domain.events import DriftDetected, DriftRepaired, Event, HostRebuilt, Origin
 from ..domain.values import Position, SandboxId
 from .controller import Controller
+from .firewalls import choose_at_start, finish, follow
 from .machine import Machine, describe_faults
 from .opening import lost_sandboxes
 from .requests import Author, author
@@ -28,17 +29,19 @@ class Comparison(Struct, frozen=True):
     """How a host differs from its log: the plan that would mend it, a line a step, and its digest.
 
     `dying`: objects that are on their way out. `lost`: sandboxes whose namespace, which is not ours, is gone.
+    `retiring`: firewalls that the host was moved from, whose rules are still to be taken away.
     """
 
     lines: tuple[str, ...]
     digest: str
     dying: tuple[str, ...]
     lost: tuple[str, ...]
+    retiring: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
         """Whether there is nothing to mend."""
-        return not self.lines and not self.lost
+        return not self.lines and not self.lost and not self.retiring
 
 
 class Reconciliation(Struct, frozen=True):
@@ -92,6 +95,7 @@ def _reconcile(
         if machine.ledger.damage is not None:
             raise LedgerDamaged(machine.ledger.damage)
         machine.catch_up()
+        choose_at_start(machine, who, None)
         comparison, plan = _compare(machine)
         if expected is not None and comparison.digest != expected:
             raise Conflict(f"apply plan {expected}", f"it would be plan {comparison.digest} now", "look at it again")
@@ -107,18 +111,27 @@ def _reconcile(
                 result.check()
         if machine.views.position != expected_position:  # what is lost has ended, or another writer came in between
             plan = _compare(machine)[1]
-        faults = machine.carry_out(plan, who, mended).faults
-        return Reconciliation(comparison, describe_faults(faults))
+        faults = describe_faults(machine.carry_out(plan, who, mended).faults)
+        kept = finish(machine, who)
+        if kept:
+            faults += (f"the rules of the firewall {' and '.join(comparison.retiring)} stay: {kept}",)
+        return Reconciliation(comparison, faults)
 
 
 def _compare(machine: Machine) -> tuple[Comparison, Plan]:
     if machine.subscriber is None:
         raise Unavailable("compare the host with the log", "there is no dataplane", "open it with one")
+    follow(machine)
     plan, observation = machine.subscriber.compare()
     known = {sandbox for sandbox in observation.lost if _is_known(machine, sandbox)}
     feasible = _feasible(plan, observation)
+    is_volatile = machine.dataplane is None or machine.dataplane.is_volatile
     comparison = Comparison(
-        describe(feasible.steps), digest(plan), tuple(sorted(observation.dying)), tuple(sorted(known))
+        describe(feasible.steps),
+        digest(plan),
+        tuple(sorted(observation.dying)),
+        tuple(sorted(known)),
+        () if is_volatile else machine.views.retiring(machine.host),
     )
     return comparison, feasible
 

@@ -55,15 +55,18 @@ class Recovery(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     """What is not as the log has it and could not be made good: of IPAM plugins."""
     move: str = ""
-    """From which firewall to which the host was moved (`nftables to none`); with faults, the old rules stay."""
+    """From which firewall to which the host was moved (`nftables to none`)."""
+    kept_rules: str = ""
+    """Why the old firewall's rules are still there; empty when they are gone."""
 
     def __str__(self) -> str:
         told = "".join(f"; {warning}" for warning in self.warnings)
         faults = f"; {len(self.faults)} more could not be done, see `netledger drift`" if self.faults else ""
         operations = f"{len(self.steps) - len(self.faults)} kernel operation(s)"
         if self.move:
-            kept = "; the old rules stay until a start without faults" if self.faults else ""
-            verb = "is being moved" if self.faults else "was moved"
+            later = "a later start or `netledger repair` takes them away"
+            kept = f"; the old rules stay, {later}: {self.kept_rules}" if self.kept_rules else ""
+            verb = "is being moved" if self.kept_rules else "was moved"
             return f"the firewall {verb} from {self.move}: {operations}{faults}{kept}{told}"
         if not self.steps:
             return f"nothing to recover{told}"
@@ -71,7 +74,9 @@ class Recovery(Struct, frozen=True):
         return f"recovered: {operations} {'after a reboot' if self.has_rebooted else why}{faults}{told}"
 
 
-def recovery_of(since: Position, advance: Advance, until: Position, *, has_rebooted: bool, move: str = "") -> Recovery:
+def recovery_of(
+    since: Position, advance: Advance, until: Position, *, has_rebooted: bool, move: str = "", kept_rules: str = ""
+) -> Recovery:
     """Say what an advance at start made good."""
     return Recovery(
         since,
@@ -80,6 +85,7 @@ def recovery_of(since: Position, advance: Advance, until: Position, *, has_reboo
         tuple(str(fault.outcome.fault) for fault in advance.faults),
         has_rebooted,
         move=move,
+        kept_rules=kept_rules,
     )
 
 

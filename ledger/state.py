@@ -23,7 +23,6 @@ from ..domain.errors import LedgerBusy, LedgerError, LedgerForeign
 LEDGER_NAME = "ledger.db"
 LOCK_NAME = "lock"
 NAMESPACES_NAME = "namespaces"
-FIREWALL_NAME = "firewall"
 POLL_SECONDS = 0.02
 SHOWN_ENTRIES = 5
 
@@ -36,8 +35,6 @@ class StateDirectory:
         self.ledger = path / LEDGER_NAME
         self.lock_file = path / LOCK_NAME
         self.namespaces = path / NAMESPACES_NAME
-        self.firewall = path / FIREWALL_NAME
-        """Which firewall the dataplane programs: see engine/firewalls.py."""
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> StateDirectory:

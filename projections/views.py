@@ -23,6 +23,7 @@ from ..domain.events import (
     EndpointLeft,
     Entity,
     Event,
+    FirewallChosen,
     HostRegistered,
     NetworkCreated,
     PoolAllocated,
@@ -37,6 +38,7 @@ from .digests import canonical
 from .driver_pools import DriverPools
 from .endpoints import Endpoints
 from .faults import Faults
+from .firewalls import Firewalls
 from .ipam import Ipam
 from .journal import Journal, Projection
 from .names import Names
@@ -64,6 +66,7 @@ class Views:
         self.names = Names(self._journal)
         self.faults = Faults(self._journal)
         self.driver_pools = DriverPools(self._journal)
+        self.firewalls = Firewalls(self._journal)
         self._parts: dict[str, Projection] = {
             "networks": self.networks,
             "endpoints": self.endpoints,
@@ -73,6 +76,7 @@ class Views:
             "names": self.names,
             "faults": self.faults,
             "driver pools": self.driver_pools,
+            "firewalls": self.firewalls,
         }
         self._handlers: dict[type[Event], tuple[Callable[[Position, Any], None], ...]] = {}
         for part in self._parts.values():
@@ -237,6 +241,14 @@ class Views:
     def configuration(self, host: HostId) -> Recorded[ConfigurationChanged] | None:
         """Find a host's settings, where they were ever changed."""
         return self.networks.configurations.get(host)
+
+    def firewall(self, host: HostId) -> Recorded[FirewallChosen] | None:
+        """Find which firewall backend a host's dataplane programs, where one was ever chosen."""
+        return self.firewalls.chosen.get(host)
+
+    def retiring(self, host: HostId) -> tuple[str, ...]:
+        """List the firewall backends whose rules are still to be taken away on a host, that of the first move first."""
+        return tuple(backend for of, backend in self.firewalls.retiring if of == host)
 
     def holder(self, pool: PoolId, address: bytes) -> Recorded[AddressAllocated] | None:
         """Find who holds an address."""

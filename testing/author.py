@@ -18,6 +18,7 @@ from ..dataplanes.simulated import SimulatedDataplane, SimulatedKernel, StepFaul
 from ..dataplanes.simulated.dataplane import CARD
 from ..domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     Configure,
     CreateConfigurationNetwork,
@@ -47,6 +48,7 @@ from ..domain.endpoint_options import INTERFACE, SYSCTLS
 from ..domain.errors import Refusal
 from ..domain.events import UNCLAIMED, OptionValue, StaticRoute
 from ..domain.facts import NamespaceIdentity
+from ..domain.firewalls import AUTO, AUTOMATIC
 from ..domain.ipam.options import MAC as MAC_POLICY
 from ..domain.ipam.options import SERIAL
 from ..domain.ipam.pools import NULL_IPAM
@@ -112,6 +114,14 @@ OVERLAPPING = (
     PredefinedPool(parse_subnet("10.64.0.0/10"), 26),
     PredefinedPool(parse_subnet("fd40::/48"), 64),
 )
+SETTINGS_OF_HOSTS: tuple[tuple[tuple[PredefinedPool, ...], str], ...] = (
+    ((), "nftables"),
+    ((PredefinedPool(parse_subnet("10.128.0.0/9"), 24),), "iptables"),
+    (OVERLAPPING, AUTO),
+)
+"""From where predefined pools are taken, or which firewall a host has."""
+MOVE = -1
+"""In the place of a time: the host is to have another firewall."""
 
 KINDS = (
     *("create endpoint",) * 6,
@@ -308,8 +318,9 @@ class Author:
             "release address": self._release_address,
             "reserve address": self._reserve_address,
             "end reservation": self._end_reservation,
-            "expire": lambda: Expire(self.choice.pick((None, 0, 0))),
+            "expire": self._expire,
             "configure": self._configure,
+            "choose firewall": self._choose_firewall,
             "blunder": self.blunder,
         }
         return writers[kind]()
@@ -527,9 +538,28 @@ class Author:
             self._known(self.universe.networks, self.views.networks.networks), parse_address("10.9.0.1")
         )
 
-    def _configure(self) -> Configure:
-        pools = self.choice.pick(((), (PredefinedPool(parse_subnet("10.128.0.0/9"), 24),), tuple(OVERLAPPING)))
-        return Configure(pools, self.choice.pick((0, 0, 3600)))
+    def _expire(self) -> Expire | ChooseFirewall:
+        """End what is over, or move the host to the other firewall."""
+        retention = self.choice.pick((None, 0, MOVE))
+        if retention != MOVE:
+            return Expire(retention)
+        chosen = next(iter(self.views.firewalls.chosen.values()), None)
+        is_first = chosen is not None and chosen.event.backend == AUTOMATIC[0]
+        return ChooseFirewall(AUTOMATIC[1] if is_first else AUTOMATIC[0])
+
+    def _configure(self) -> Configure | ChooseFirewall:
+        """Set where pools are taken from, or which firewall the host has."""
+        pools, firewall = self.choice.pick(SETTINGS_OF_HOSTS)
+        retention = self.choice.pick((0, MOVE, 3600))
+        return ChooseFirewall(firewall) if retention == MOVE else Configure(pools, retention)
+
+    def _choose_firewall(self) -> ChooseFirewall:
+        """Choose any firewall; seldom on a host on which some cannot be used."""
+        asked = self.choice.pick(("nftables", "iptables", "none", AUTO))
+        if asked == "none" or self.choice.chance(USUALLY):
+            return ChooseFirewall(asked)
+        lacking = self.choice.pick((("iptables",), ("nftables",), AUTOMATIC))
+        return ChooseFirewall(asked, self.choice.chance(50), dict.fromkeys(lacking, "no such library"))
 
     # --- parts
 

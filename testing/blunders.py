@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ..domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     Configure,
     CreateConfigurationNetwork,
@@ -219,6 +220,7 @@ BLUNDERS: tuple[Callable[[str, str], Command], ...] = (
     lambda _network, _endpoint: Configure((PredefinedPool(parse_subnet("10.77.0.0/24"), 23),)),
     lambda _network, _endpoint: Configure((PredefinedPool(parse_subnet("10.77.0.0/24"), 24),) * 300),
     lambda _network, _endpoint: Configure((), -1),
+    lambda _network, _endpoint: ChooseFirewall("pf"),
     # endpoints
     _endpoint("a b"),
     _endpoint(options={SYSCTLS: "net.ipv4.ip_forward=1"}),

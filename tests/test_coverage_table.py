@@ -14,9 +14,10 @@ ROOT = Path(__file__).parent.parent
 OPERATIONS = 46
 INTERNAL = {
     *("RegisterHost", "RecordBoot", "LoseSandbox", "AddAlias", "RemoveAlias"),
-    *("ReserveAddress", "EndReservation", "Expire"),
+    *("ReserveAddress", "EndReservation", "Expire", "ChooseFirewall", "RetireFirewall"),
 }
-"""Commands that stand for no operation of libnetwork's core objects: aliases are options there, leases unknown."""
+"""Commands that stand for no operation of libnetwork's core objects: aliases and the firewall are options there, leases
+unknown."""
 
 ROWS = [
     [cell.strip() for cell in line.strip().strip("|").split("|")]

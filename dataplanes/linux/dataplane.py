@@ -56,6 +56,8 @@ class LinuxDataplane:
     def __init__(self, instance: Instance, namespace: str | None = None, *, firewall: str = NFTABLES) -> None:
         assert firewall in BACKENDS, f"firewall {firewall!r} is none of {BACKENDS}"
         self.firewall = firewall
+        self._instance = instance
+        self._namespace = namespace
         self._marks = Marks(instance)
         self._worker = Worker(namespace)
         self._announcer = Announcer(self._worker)
@@ -65,8 +67,14 @@ class LinuxDataplane:
         """Whether what a process before this one has left in the trash group is gone too."""
         self._capabilities: Capabilities | None = None
 
-    def capabilities(self) -> Capabilities:
-        """Probe, once unless something passing is in the way, what can be made here, and what is missing and why."""
+    def capabilities(self, firewall: str = "") -> Capabilities:
+        """Probe, once unless something passing is in the way, what can be made here, and what is missing and why.
+
+        Of another firewall than the one in use it is asked each time.
+        """
+        if firewall and firewall != self.firewall:
+            with contextlib.closing(LinuxDataplane(self._instance, self._namespace, firewall=firewall)) as other:
+                return other.capabilities()
         if self._capabilities is None:
             try:
                 self._capabilities = self._work(probe.capabilities)
@@ -144,6 +152,15 @@ class LinuxDataplane:
             except Exception as error:  # noqa: BLE001 - whatever it is, the steps that have ended keep their outcomes
                 run.fail_what_is_left(error)
         return run.outcomes()
+
+    def use_firewall(self, backend: str) -> None:
+        """Program this firewall backend from here on, by itself: what another one has programmed stays."""
+        assert backend in BACKENDS, f"firewall {backend!r} is none of {BACKENDS}"
+        if backend != self.firewall:
+            if self._kernel is not None:
+                self._ask(lambda kernel: kernel.use_firewall(backend))
+            self.firewall = backend
+            self._capabilities = None
 
     def retire(self, backend: str) -> bool:
         """Take away what another firewall backend has programmed for this instance; whether there was anything."""

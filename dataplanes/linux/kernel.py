@@ -64,6 +64,12 @@ class Kernel:
             self._firewall = self.backend(self._firewall_name)
         return self._firewall
 
+    def use_firewall(self, name: str) -> None:
+        """Choose another one."""
+        if self._firewall is not None:
+            self._firewall.close()
+        self._firewall_name, self._firewall = name, None
+
     def backend(self, name: str) -> FirewallBackend:
         """Make a firewall backend for this instance; the caller closes it."""
         return make_backend(name, self.marks, self.elsewhere)

@@ -56,7 +56,7 @@ SOCKETS = {
 
 OF_THE_FIREWALL = ("gateway modes", "trusted interfaces", "snat address", "loopback ipv4", "loopback ipv6")
 """What every firewall backend makes that programs anything."""
-NO_FIREWALL = "the firewall is `none`, so nothing is programmed; choose nftables or iptables"
+NO_FIREWALL = "the firewall is `none`, so nothing is programmed; see `netledger firewall --help`, to choose another"
 OF_SOME_KERNELS = ("macvlan", "ipvlan", "vlan", "stand-in", "interface sysctls", "announcements")
 """What a kernel or container may lack without being of no use."""
 assert set(FEATURES) == {*BASIC_FEATURES, *OF_THE_FIREWALL, *OF_SOME_KERNELS, "adopted bridges", "static routes"}

@@ -47,6 +47,7 @@ from .routing import others_routes
 CARD = "eth0"
 """The network card that a new simulated host has."""
 
+ALWAYS_RULED = Capabilities({"firewall": "a simulated network always has its rules"})
 WATCH_PAUSE_SECONDS = 0.005
 BY_PLAN = "the fault plan says so"
 
@@ -82,6 +83,8 @@ class SimulatedDataplane:
         self.is_volatile = kernel is None
         if kernel is None:
             self.kernel.add_card(CARD)
+        self.firewall = ""
+        """Which backend was chosen, if one was: the simulated kernel's rules are the same with every one."""
         self.namespaces: dict[str, NamespaceIdentity] = {}
         """Namespaces that others made, by path."""
         self.obstacles: dict[Claim, str] = {}
@@ -94,9 +97,17 @@ class SimulatedDataplane:
         self._faults = faults or (lambda _: LUCK)
         self._clock = clock or SimulatedClock()
 
-    def capabilities(self) -> Capabilities:
-        """Say that everything can be made."""
-        return EVERYTHING
+    def capabilities(self, firewall: str = "") -> Capabilities:
+        """Say that everything can be made, if with rules."""
+        return ALWAYS_RULED if firewall == "none" else EVERYTHING
+
+    def use_firewall(self, backend: str) -> None:
+        """Take note of which backend is chosen."""
+        self.firewall = backend
+
+    def retire(self, backend: str) -> bool:  # noqa: ARG002  # the contract's parameter
+        """Leave the rules as they are: they are the chosen backend's."""
+        return False
 
     def probe(self, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         """Name who holds what, as the test set it up."""

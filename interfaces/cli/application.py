@@ -21,6 +21,7 @@ from . import (
     checking,
     doctor,
     endpoints,
+    firewalls,
     logs,
     networks,
     reaching,
@@ -44,7 +45,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-for _group in (networks.app, endpoints.app, sandboxes.app, addresses.app, logs.app):
+for _group in (networks.app, endpoints.app, sandboxes.app, addresses.app, firewalls.app, logs.app):
     app.command(_group)
 _COMMANDS: tuple[Callable[..., int], ...] = (
     reconciling.plan,

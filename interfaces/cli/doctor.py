@@ -16,7 +16,7 @@ from .options import HERE, THIS_HOST, Host, Log, plugin_directories
 from .printing import clean, console, document
 
 if TYPE_CHECKING:
-    from ...engine.firewalls import FirewallChoice
+    from ...engine.firewalls import FirewallState
 
 OK, NOTE, MISSING = "ok", "note", "missing"
 STYLES = {OK: "green", NOTE: "yellow", MISSING: "bold red"}
@@ -118,8 +118,9 @@ def _features(log: Log, host: Host) -> Iterator[Finding]:
     needed = {NAMESPACE_FEATURE, *DRIVERS[DEFAULT_DRIVER].needs}
     unreached = ""
     try:
-        chosen = _chosen_firewall(log, host).backend
-        dataplane = LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path, firewall=chosen)
+        chosen = _chosen_firewall(log)
+        backend = chosen.backend if chosen is not None else _first_firewall(host)[0]
+        dataplane = LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path, firewall=backend)
         try:
             missing = dataplane.capabilities().missing
             unreached = dataplane.host_ports().unreached6
@@ -138,37 +139,64 @@ def _features(log: Log, host: Host) -> Iterator[Finding]:
 
 def _firewalls(log: Log, host: Host) -> Iterator[Finding]:
     """Tell which firewall is chosen and why, and what the others lack."""
-    from ...engine.firewalls import FIREWALLS
-    from ...engine.opening import firewall_lacks
+    from ...domain.firewalls import FIREWALLS
 
     if host.dataplane_name != "linux":
         return
     try:
-        choice = _chosen_firewall(log, host)
+        chosen = _chosen_firewall(log)
     except NetledgerError as error:
         yield Finding("firewall", "chosen", MISSING, str(error))
         return
-    yield Finding("firewall", "chosen", OK, f"{choice.backend} ({choice.why})")
-    for name in choice.retiring:
-        yield Finding("firewall", "until now", NOTE, name, "the next change takes its rules away")
+    if chosen is None:
+        first, why = _first_firewall(host)
+        yield Finding("firewall", "chosen", OK, f"none yet; the first change takes {first} ({why})")
+    else:
+        yield Finding("firewall", "chosen", OK, f"{chosen.backend} ({chosen.why}), since position {chosen.position}")
+        for name in chosen.retiring:
+            yield Finding("firewall", "until now", NOTE, name, "the next change takes its rules away")
     for name in FIREWALLS:
-        try:
-            why = firewall_lacks(name, host.namespace_path)
-        except Exception as error:  # noqa: BLE001  # whatever ails the machine is what is to be told
-            why = str(error)
-        reason, _, remedy = (why or "").partition("; ")
+        reason, _, remedy = (_firewall_lacks(name, host) or "").partition("; ")
         found = reason or (machine.loaded_library("libnftables") if name == "nftables" else None) or "works"
-        yield Finding("firewall", name, OK if why is None else NOTE, found, remedy)
+        yield Finding("firewall", name, NOTE if reason else OK, found, remedy)
 
 
-def _chosen_firewall(log: Log, host: Host) -> FirewallChoice:
-    from ...engine.firewalls import check_asked, choose_firewall, read_choice
-    from ...engine.opening import firewall_lacks
-    from ...ledger.state import FIREWALL_NAME, LEDGER_NAME
+def _chosen_firewall(log: Log) -> FirewallState | None:
+    """Read from the log which firewall the host has."""
+    from ...ledger.state import LEDGER_NAME
+    from .session import reading
 
-    check_asked(host.firewall_name, host.dataplane_name)
-    recorded = read_choice(log.directory / FIREWALL_NAME, is_older=(log.directory / LEDGER_NAME).exists())
-    return choose_firewall(recorded, host.firewall_name, lambda name: firewall_lacks(name, host.namespace_path))
+    if not (log.directory / LEDGER_NAME).exists():
+        return None
+    with reading(log) as controller:
+        return controller.firewall.state()
+
+
+def _first_firewall(host: Host) -> tuple[str, str]:
+    """Say which firewall a new host would get, and why."""
+    from ...domain.firewalls import AUTOMATIC
+
+    passed: list[str] = []
+    for name in AUTOMATIC:
+        lack = _firewall_lacks(name, host)
+        if lack is None:
+            return name, "; ".join(("the first that works", *passed))
+        passed.append(f"not {name}: {lack}")
+    return AUTOMATIC[0], "; ".join(("none works", *passed))
+
+
+def _firewall_lacks(name: str, host: Host) -> str | None:
+    """Say why a firewall cannot be used on this host; None when it can."""
+    from contextlib import closing
+
+    from ...dataplanes.contract import Instance
+    from ...dataplanes.linux import LinuxDataplane
+
+    try:
+        with closing(LinuxDataplane(Instance(NO_INSTANCE), host.namespace_path, firewall=name)) as dataplane:
+            return dataplane.capabilities().lacks("firewall")
+    except Exception as error:  # noqa: BLE001  # whatever ails the machine is what is to be told
+        return str(error)
 
 
 def _limits(_: Log, host: Host) -> Iterator[Finding]:

@@ -18,7 +18,6 @@ from ...domain.errors import Invalid, NotFound
 
 STATE_VARIABLE = "NETLEDGER_STATE"
 DATAPLANE_VARIABLE = "NETLEDGER_DATAPLANE"
-FIREWALL_VARIABLE = "NETLEDGER_FIREWALL"
 PLUGINS_VARIABLE = "NETLEDGER_PLUGINS"
 NAMED_NAMESPACES = Path("/run/netns")
 """Where `ip netns add NAME` puts NAME."""
@@ -67,22 +66,6 @@ class Host:
             help="The network namespace that is the host: a path, or a NAME in /run/netns. Else this process's own.",
         ),
     ] = None
-
-    firewall: Annotated[
-        str | None,
-        Parameter(
-            group=COMMON,
-            help="What the linux dataplane programs: nftables, iptables, none, or auto, the first that works. "
-            f"Else ${FIREWALL_VARIABLE}, else what the host had before, at first nftables. "
-            "Another one than before takes the place of the old one's rules when the host is opened, "
-            "whatever becomes of the command.",
-        ),
-    ] = None
-
-    @property
-    def firewall_name(self) -> str | None:
-        """The firewall that is asked for; None for the host's own."""
-        return self.firewall or (os.environ.get(FIREWALL_VARIABLE) if self.dataplane_name == "linux" else None) or None
 
     @property
     def dataplane_name(self) -> str:

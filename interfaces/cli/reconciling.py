@@ -97,11 +97,14 @@ def _print_lines(comparison: Comparison) -> None:
         print(clean(text))
     for sandbox in comparison.lost:
         print(f"! sandbox {sandbox}: its namespace is gone or another one")
+    for firewall in comparison.retiring:
+        print(f"! firewall {firewall}: the host was moved from it, and its rules are still to be taken away")
 
 
 def _count(comparison: Comparison) -> str:
     lost = f", {len(comparison.lost)} lost sandbox(es)" if comparison.lost else ""
-    return f"{len(comparison.lines)} kernel operation(s){lost}"
+    left = f", {len(comparison.retiring)} firewall(s) to take away" if comparison.retiring else ""
+    return f"{len(comparison.lines)} kernel operation(s){lost}{left}"
 
 
 def _builtins(comparison: Comparison) -> dict[str, object]:

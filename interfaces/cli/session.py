@@ -20,6 +20,7 @@ from .printing import complain, note
 if TYPE_CHECKING:
     from ...domain.commands import Command
     from ...engine.controller import Controller
+    from ...engine.firewalls import FirewallRequest
     from ...engine.results import Recovery, Result
     from ...ledger.ledger import Ledger
 
@@ -56,17 +57,19 @@ def looking(log: Log, host: Host) -> Iterator[Controller]:
         dataplane=host.dataplane_name,
         namespace=namespace,
         read_only=True,
-        firewall=host.firewall_name,
     ) as controller:
         yield controller
         _check_whole(controller.ledger)
 
 
 @contextmanager
-def changing(log: Log, host: Host, author: Author, *, hold_ports: bool = False) -> Iterator[Controller]:
+def changing(
+    log: Log, host: Host, author: Author, *, hold_ports: bool = False, firewall: FirewallRequest | None = None
+) -> Iterator[Controller]:
     """Open a host to change it; what the last process left undone is made good first.
 
-    `hold_ports`: for as long as this process lives, which for most commands is not worth the while.
+    `hold_ports`: for as long as this process lives, which for most commands is not worth the while. `firewall`: which
+    one the host is to be moved to before that.
     """
     from ...engine.controller import Controller
 
@@ -76,7 +79,7 @@ def changing(log: Log, host: Host, author: Author, *, hold_ports: bool = False) 
             log.directory,
             dataplane=host.dataplane_name,
             namespace=host.namespace_path,
-            firewall=host.firewall_name,
+            firewall=firewall,
             actor=author.actor,
             wait_seconds=author.wait,
             hold_ports=hold_ports,
@@ -100,7 +103,6 @@ def mending(log: Log, host: Host, author: Author) -> Iterator[Controller]:
             log.directory,
             dataplane=host.dataplane_name,
             namespace=host.namespace_path,
-            firewall=host.firewall_name,
             actor=author.actor,
             wait_seconds=author.wait,
             recover=False,

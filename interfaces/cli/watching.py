@@ -59,6 +59,8 @@ def _tell(finding: Finding, log: Log) -> None:
         print(clean(f"  {text}"), flush=True)
     for sandbox in finding.comparison.lost:
         print(f"  ! sandbox {sandbox}: its namespace is gone or another one", flush=True)
+    for firewall in finding.comparison.retiring:
+        print(f"  ! firewall {firewall}: the host was moved from it, and its rules were still there", flush=True)
     for fault in finding.faults:
         note(f"error: {fault}")
 

@@ -4,6 +4,7 @@
 """
 
 from .checker import Checker, Violation
+from .firewalls import Firewalls
 from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
 from .leases import Choices, Claims, Reservations, Settings
 from .live import LIVE, check_everything
@@ -18,6 +19,7 @@ __all__ = [
     "Choices",
     "Claims",
     "ConfigurationNetworks",
+    "Firewalls",
     "Gateways",
     "Hosts",
     "Interfaces",

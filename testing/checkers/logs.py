@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ...domain.events import Event, Recorded
 from .checker import Checker, Violation
+from .firewalls import Firewalls
 from .holdings import Addresses, Interfaces, Macs, Names, Pools, Ports
 from .leases import Choices, Claims, Reservations, Settings
 from .owners import ConfigurationNetworks, Gateways, Hosts, Leftovers, Owners, Positions
@@ -27,6 +28,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     Claims,
     Settings,
     ConfigurationNetworks,
+    Firewalls,
 )
 
 

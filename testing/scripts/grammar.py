@@ -51,6 +51,7 @@ ipam reserve NETWORK NAME ADDRESS
 ipam unreserve NETWORK ADDRESS
 ipam configure [--pool BASE,SIZE]... [--docker-pools] [--retention SECONDS]
 ipam gc [--retention SECONDS]
+firewall use FIREWALL [--force]
 sandbox lose SANDBOX EVIDENCE
 ipam expire
 ipam pool request LEASE [--subnet CIDR] [--ipv6] [--ip-range CIDR] [--address-space SPACE] \
@@ -80,7 +81,7 @@ kernel listen PORT
 netns add PATH [IDENTITY]
 netns rm PATH
 """
-"""Every command: its words, what follows them, and its options. The first sixteen are the command line's own."""
+"""Every command: its words, what follows them, and its options. The first seventeen are the command line's own."""
 
 
 class ScriptError(Exception):

@@ -18,6 +18,7 @@ from msgspec import structs
 
 from ...domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     Configure,
     CreateConfigurationNetwork,
@@ -397,6 +398,10 @@ def _lease(text: str) -> str:
     return (_given(text) or str(identifier(text))) if text else ""
 
 
+def _use_firewall(line: Line, _: Views) -> Iterator[Command]:
+    yield ChooseFirewall(line.places[0], line.has("--force"))
+
+
 def _whole(line: Line, _: Views) -> Iterator[Command]:
     try:
         yield msgspec.json.decode(line.places[0].encode(), type=Command)
@@ -427,5 +432,6 @@ _READERS: Mapping[str, Callable[[Line, Views], Iterator[Command]]] = {
     "ipam pool release": _release_pool,
     "ipam address request": _request_address,
     "ipam address release": _release_address,
+    "firewall use": _use_firewall,
     "command": _whole,
 }

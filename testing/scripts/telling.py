@@ -34,6 +34,8 @@ from ...domain.events import (
     EndpointJoined,
     EndpointLeft,
     Event,
+    FirewallChosen,
+    FirewallRetired,
     GatewayElected,
     HostBooted,
     HostRebuilt,
@@ -60,6 +62,7 @@ from ...domain.events import (
     SandboxLost,
     SandboxRenamed,
 )
+from ...domain.firewalls import why
 from ...domain.resolution import Resolution
 from ...domain.values import (
     PROTOCOL_NAMES,
@@ -318,6 +321,8 @@ _SENTENCES: Mapping[type[Event], Callable[[Names, Any], str]] = {
     PoolClaimed: _claim,
     PoolDisclaimed: _claim,
     ConfigurationChanged: _configured,
+    FirewallChosen: lambda _, event: f"{event.backend}, {why(event)}",
+    FirewallRetired: lambda _, event: event.backend + (f", left there: {event.left}" if event.left else ""),
     ReturnOwed: lambda _, event: f"{_returned(event)}: {event.message}",
     ReturnEnded: lambda _, event: _returned(event) + (f": {event.refused}" if event.refused else ""),
     NetworkCreated: _network,

@@ -12,6 +12,7 @@ import msgspec
 
 from ...domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     Configure,
     CreateConfigurationNetwork,
@@ -358,7 +359,7 @@ def _leased(writer: Writer, command: ReleasePool | ReleaseAddress) -> list[str]:
     return ["--lease", writer.lease(command.lease)] if command.lease else []
 
 
-def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox) -> list[str]:
+def _forced(command: DeleteNetwork | DeleteEndpoint | DeleteSandbox | ChooseFirewall) -> list[str]:
     return ["--force"] if command.force else []
 
 
@@ -415,4 +416,5 @@ _WRITERS: Mapping[type, Callable[[Writer, Any, Views | None], str]] = {
     LoseSandbox: lambda writer, command, views: _line(
         "sandbox lose", writer.sandbox(command.sandbox, views), command.evidence
     ),
+    ChooseFirewall: lambda _, command, __: _line("firewall use", command.asked, *_forced(command)),
 }

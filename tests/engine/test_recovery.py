@@ -161,10 +161,18 @@ def test_recovery_says_what_it_did(state, kernel):
             "the firewall was moved from nftables to none: 1 kernel operation(s)",
         ),
         (
-            Recovery(32, 32, ("+ a", "+ b"), ("no",), move="nftables to iptables"),
+            Recovery(32, 32, ("+ a", "+ b"), ("no",), move="nftables to iptables", kept_rules="not all there"),
             (
                 "the firewall is being moved from nftables to iptables: 1 kernel operation(s); "
-                "1 more could not be done, see `netledger drift`; the old rules stay until a start without faults"
+                "1 more could not be done, see `netledger drift`; the old rules stay, "
+                "a later start or `netledger repair` takes them away: not all there"
+            ),
+        ),
+        (
+            Recovery(32, 32, ("+ a", "+ b"), ("no",), move="nftables to iptables"),
+            (
+                "the firewall was moved from nftables to iptables: 1 kernel operation(s); "
+                "1 more could not be done, see `netledger drift`"
             ),
         ),
     ],

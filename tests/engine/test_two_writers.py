@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from netledger import Controller
 from netledger.domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Command,
     Configure,
     CreateConfigurationNetwork,
@@ -35,6 +36,7 @@ from netledger.domain.commands import (
     RequestAddress,
     RequestPool,
     ReserveAddress,
+    RetireFirewall,
     SetSandboxKey,
 )
 from netledger.domain.errors import Conflict, Exhausted, Forbidden, InUse, NotFound, Refusal, Unavailable
@@ -366,6 +368,21 @@ SCENARIOS = {
         DEAD, [join("n1/e", "c")], [create_endpoint("n1", "h", addresses=["10.1.0.2"])], [Conflict]
     ),
     # hosts
+    "firewall, the same twice": Scenario(
+        [], [ChooseFirewall("iptables")], [ChooseFirewall("iptables")], [None], is_harmless=True
+    ),
+    "retired firewall chosen again": Scenario(
+        [ChooseFirewall("nftables"), ChooseFirewall("iptables")],
+        [ChooseFirewall("nftables")],
+        [RetireFirewall("nftables")],
+        [None],
+    ),
+    "firewall retired twice": Scenario(
+        [ChooseFirewall("nftables"), ChooseFirewall("iptables")],
+        [RetireFirewall("nftables")],
+        [RetireFirewall("nftables")],
+        [None],
+    ),
     "boot recorded twice": Scenario([], [RecordBoot("boot2")], [RecordBoot("boot2")], [None]),
     "host registered twice": Scenario([], [RegisterHost("h2", "m", "b")], [RegisterHost("h2", "m", "b")], [Conflict]),
 }

@@ -2,7 +2,7 @@
 
 Run it, and name the version, when an event gets a new version: `python tests/golden/make.py 2`. A golden log that was
 released is never made again. `2-addresses` records what address management alone knows, `3-drivers` what other IPAM
-drivers than ours do, `4-configurations` what configuration networks do.
+drivers than ours do, `4-configurations` what configuration networks do, `5-firewalls` what a host's firewall does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Configure,
     CreateConfigurationNetwork,
     CreateNetwork,
@@ -229,7 +230,25 @@ def record_configurations(state: Path) -> None:
                 result.check()
 
 
-RECORDINGS = {"addresses": record_addresses, "drivers": record_drivers, "configurations": record_configurations}
+def record_firewalls(state: Path) -> None:
+    """Let a host be moved from one firewall to another, and one be left whose rules cannot be taken away."""
+    with start(state, SimulatedKernel(), "boot1", {}) as controller:
+        batches = (
+            [ChooseFirewall("auto", lacking={"nftables": "no such library"}), create_network("a", "10.1.0.0/24")],
+            [ChooseFirewall("nftables")],
+            [ChooseFirewall("iptables", force=True, lacking={"nftables": "no such library"})],
+        )
+        for number, commands in enumerate(batches):
+            for result in controller.execute(commands, actor="golden", reason="to be kept", request=f"batch{number}"):
+                result.check()
+
+
+RECORDINGS = {
+    "addresses": record_addresses,
+    "drivers": record_drivers,
+    "configurations": record_configurations,
+    "firewalls": record_firewalls,
+}
 """By the end of a version's name; `record` for any other."""
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from netledger.domain.commands import (
     AddAlias,
+    ChooseFirewall,
     Configure,
     CreateConfigurationNetwork,
     CreateNetwork,
@@ -20,6 +21,7 @@ from netledger.domain.commands import (
     RequestAddress,
     RequestPool,
     ReserveAddress,
+    RetireFirewall,
     SetSandboxKey,
 )
 from netledger.domain.events import (
@@ -102,6 +104,8 @@ def everything_that_can_happen() -> list[Recorded[Event]]:
         create_endpoint("c", "e"),
         DeleteEndpoint(identifier("c/f")),
     )
+    desk.do(ChooseFirewall("nftables"), ChooseFirewall("iptables"), ChooseFirewall("none", lacking={}))
+    desk.do(RetireFirewall("nftables"))
     desk.wait(20)
     desk.do(create_endpoint("c", "h"), Expire(), DeleteNetwork(identifier("c"), force=True))
     block = PoolAnswer(parse_subnet("10.5.0.0/24"), "lab/5", parse_address("10.5.0.1"))

@@ -23,6 +23,7 @@ LASTING = {
     ("networks", "hosts"),
     ("networks", "boots"),
     ("networks", "configurations"),
+    ("firewalls", "chosen"),
     ("ports", "last chosen"),
 }
 """The tables that keep something when everything is deleted: the host, and where the choice of ports goes on."""

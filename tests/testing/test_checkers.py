@@ -9,6 +9,7 @@ from netledger import Controller
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain import events as ev
 from netledger.domain.commands import (
+    ChooseFirewall,
     Configure,
     CreateConfigurationNetwork,
     CreateNetwork,
@@ -17,6 +18,7 @@ from netledger.domain.commands import (
     RequestAddress,
     RequestPool,
     ReserveAddress,
+    RetireFirewall,
 )
 from netledger.domain.events import Recorded
 from netledger.domain.objects import Bridge
@@ -49,6 +51,8 @@ def honest() -> list[ev.Event]:
         create_network("r", pool("10.2.0.0/29", rest_seconds=60, sub_pool=parse_subnet("10.2.0.4/30"))),
         create_endpoint("r", "x"),
         DeleteEndpoint(identifier("r/x")),
+        *(ChooseFirewall(name) for name in ("iptables", "none", "nftables")),
+        RetireFirewall("none"),
     )
     return [record.event for record in desk.log]
 
@@ -127,6 +131,8 @@ FORGERIES = [
     (checkers.Addresses, again(ev.AddressAllocated), "is held by"),
     (checkers.Addresses, again(ev.AddressAllocated, address=b"\x0a\x09\x00\x01"), "10.9.0.1 is outside 10.0.0.0/24"),
     (checkers.Addresses, ended(ev.AddressReleased, like=ev.AddressAllocated, owner=("endpoint", OTHER)), "not by"),
+    (checkers.Firewalls, again(ev.FirewallRetired), "the host was not moved from it since"),
+    (checkers.Firewalls, again(ev.FirewallRetired, backend="nftables"), "the host has it"),
     (checkers.Macs, again(ev.EndpointCreated, endpoint=OTHER, name="x"), "MAC address"),
     (checkers.Names, again(ev.NetworkCreated, network=OTHER), "is held by"),
     (checkers.Names, again(ev.EndpointCreated, endpoint=OTHER), "is held by"),
@@ -358,7 +364,7 @@ def test_all_checkers_read_a_long_history():
 
 def test_a_wrong_log_is_said_in_one_error():
     """`check_log` lists every violation, the first position first."""
-    with pytest.raises(AssertionError, match=r"(?s)interfaces: position 32: .*\nowners: position 32: "):
+    with pytest.raises(AssertionError, match=r"(?s)interfaces: position 36: .*\nowners: position 36: "):
         check_log(numbered(again(ev.EndpointJoined)(honest())))
 
 

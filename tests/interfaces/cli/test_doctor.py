@@ -20,7 +20,7 @@ def findings(answer) -> dict[str, dict[str, str]]:
 def missing(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Have the Linux dataplane lack what is put in here."""
     lacks: dict[str, str] = {}
-    monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.capabilities", lambda _: Capabilities(lacks))
+    monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.capabilities", lambda *_: Capabilities(lacks))
     return lacks
 
 
@@ -73,21 +73,20 @@ def test_what_is_needed_and_missing_is_status_9(cli, missing) -> None:
     assert "1 thing(s) missing" in cli("doctor --dataplane linux").out
 
 
-def test_it_tells_which_firewall_is_chosen_and_why(cli, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default, what was asked for, what works, what the host has; and for each other one what it lacks."""
+def test_it_tells_which_firewall_is_chosen_and_why(cli, made, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a new host would take, what the log says, what is still to go; of each other one what it lacks."""
+    missing = {"iptables": "iptables: python-iptables is not there; install it"}
 
-    def capabilities(dataplane):
-        lacks = {"iptables": "iptables: python-iptables is not there; install it"}.get(dataplane.firewall)
+    def capabilities(dataplane, name=""):
+        lacks = missing.get(name or dataplane.firewall)
         return Capabilities({"firewall": lacks} if lacks else {})
 
     monkeypatch.setattr("netledger.dataplanes.linux.LinuxDataplane.capabilities", capabilities)
 
-    def chosen(options: str = "") -> str:
-        return str(findings(cli(f"doctor --dataplane linux --json {options}"))["chosen"]["found"])
+    def chosen() -> str:
+        return str(findings(cli("doctor --dataplane linux --json"))["chosen"]["found"])
 
-    assert chosen() == "nftables (the default)"
-    assert chosen("--firewall none") == "none (asked for)"
-    assert chosen("--firewall auto") == "nftables (the first that works)"
+    assert chosen() == "none yet; the first change takes nftables (the first that works)"
     found = findings(cli("doctor --dataplane linux --json"))
     assert (found["iptables"]["state"], found["iptables"]["found"]) == (
         "note",
@@ -95,15 +94,21 @@ def test_it_tells_which_firewall_is_chosen_and_why(cli, state: Path, monkeypatch
     )
     assert found["iptables"]["remedy"] == "install it"
     assert (found["none"]["state"], found["none"]["found"]) == ("ok", "works")
-    answer = cli("doctor --dataplane linux --json --firewall iptables")
-    assert (answer.status, findings(answer)["firewall"]["state"]) == (9, "missing")
-    assert findings(cli("doctor --dataplane linux --json --firewall pf"))["chosen"]["state"] == "missing"
-    state.mkdir(mode=0o700)
-    (state / "firewall").write_text('{"backend": "none", "retiring": ["nftables"], "why": "asked for"}')
-    (state / "ledger.db").touch()
+    missing["nftables"] = missing.pop("iptables")
+    assert chosen().startswith("none yet; the first change takes iptables (the first that works; not nftables: ")
+    missing["iptables"] = "no tables"
+    assert chosen().startswith("none yet; the first change takes nftables (none works; not nftables: ")
+    missing.clear()
+    assert not state.exists()
+    for name in ("iptables", "none"):
+        made(f"firewall use {name} --dataplane none")
     found = findings(cli("doctor --dataplane linux --json"))
-    assert found["chosen"]["found"] == "none (asked for)"
-    assert (found["until now"]["state"], found["until now"]["found"]) == ("note", "nftables")
+    assert found["chosen"]["found"] == "none (asked for), since position 3"
+    assert (found["until now"]["state"], found["until now"]["found"]) == ("note", "iptables")
+    made("firewall use iptables --dataplane none")
+    missing["iptables"] = "no tables"
+    answer = cli("doctor --dataplane linux --json")
+    assert (answer.status, findings(answer)["firewall"]["state"]) == (9, "missing")
 
 
 def test_a_machine_that_does_not_let_us_probe_is_told_not_a_traceback(cli, monkeypatch: pytest.MonkeyPatch) -> None:

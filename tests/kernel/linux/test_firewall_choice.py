@@ -11,7 +11,7 @@ import pytest
 
 from netledger import Controller
 from netledger.domain.errors import Unavailable
-from netledger.replay import drift
+from netledger.replay import drift, rebuild, repair
 
 from .conftest import ANSWER_SECONDS, HOST4, SILENCE_SECONDS, inside
 
@@ -140,18 +140,88 @@ def test_a_move_is_told_also_when_there_is_nothing_to_program(stage, tmp_path):
         assert controller.recovery is None
 
 
-def test_a_refused_command_tells_of_the_move(stage, tmp_path):
-    """The host is moved at opening, whatever becomes of the command."""
-    with opened(stage, tmp_path) as controller:
-        controller.create_network("n1")
-    words = ("endpoint", "create", "n1", "e", "--publish", "99:99", "--firewall", "none")
-    where = ("--state", str(tmp_path / "state"), "--namespace", str(stage.host))
-    refused = subprocess.run(
+def netledger(stage, tmp_path, *words):
+    """Run a command line on the host."""
+    host = () if words[-1] == "show" else ("--namespace", str(stage.host))
+    where = ("--state", str(tmp_path / "state"), *host)
+    return subprocess.run(
         [sys.executable, "-m", "netledger", *words, *where], check=False, capture_output=True, text=True, timeout=60
     )
-    assert refused.returncode != 0
-    assert refused.stderr.startswith("the firewall was moved from nftables to none: "), refused.stderr
+
+
+def test_the_command(stage, tmp_path, flow):
+    """It moves the host, tells so, and what the log has; another command moves nothing."""
+    moved = netledger(stage, tmp_path, "firewall", "use", "iptables", "--reason", "as the others have")
+    assert moved.returncode == 0, moved.stderr
+    assert moved.stderr.startswith("the firewall was moved from nftables to iptables: ")
+    assert "asked for" in moved.stdout
+    assert rules(stage) == {"iptables"}
+    assert flow()
+    assert netledger(stage, tmp_path, "network", "create", "n2").returncode == 0
+    assert rules(stage) == {"iptables"}
+    shown = netledger(stage, tmp_path, "firewall", "show").stdout
+    assert "iptables" in shown
+    assert "as the others have" in shown
+    refused = netledger(stage, tmp_path, "firewall", "use", "pf")
+    assert (refused.returncode, rules(stage)) == (3, {"iptables"})
+    with opened(stage, tmp_path) as controller:
+        controller.network("n2").delete()
+
+
+def test_while_it_is_open(stage, tmp_path, flow):
+    """The same on an open host: the old rules are gone when it returns, and connections go on."""
+    with opened(stage, tmp_path) as controller:
+        for firewall in ("iptables", "nftables"):
+            assert controller.firewall.use(firewall).retiring == ()
+            assert rules(stage) == {firewall}
+            assert drift(controller).lines == ()
+            assert flow()
+            assert reached(stage)
+        controller.firewall.use("none")
+        assert rules(stage) == set()
+        assert not reached(stage)
+        with pytest.raises(Unavailable, match="the firewall is `none`, so nothing is programmed"):
+            controller.network("n1").create_endpoint("other", ports=["8081:80"])
+        controller.firewall.use("iptables")
+        controller.network("n1").create_endpoint("other", ports=["8081:80"])
+        assert reached(stage)
+
+
+def test_a_rebuild_takes_the_firewall_of_the_log(stage, tmp_path, flow):
+    """On a host that has nothing left."""
+    with opened(stage, tmp_path, firewall="iptables"):
+        pass
+    for tool in ("iptables-legacy", "ip6tables-legacy"):
+        for table in ("filter", "nat", "raw"):
+            stage.run(tool, "-t", table, "-F")
+            stage.run(tool, "-t", table, "-X")
     assert rules(stage) == set()
+    with opened(stage, tmp_path, recover=False) as controller:
+        rebuild(controller)
+        assert drift(controller).lines == ()
+    assert rules(stage) == {"iptables"}
+    assert reached(stage)
+    assert flow()
+
+
+def test_a_fault_of_something_else(stage, tmp_path, flow):
+    """A network whose bridge's name somebody else has taken does not keep the old rules there."""
+    with opened(stage, tmp_path) as controller:
+        network = controller.create_network("n2", options={"com.docker.network.bridge.name": "br-lost"})
+    stage.run("ip", "link", "del", "br-lost")
+    stage.run("ip", "link", "add", "br-lost", "type", "veth", "peer", "name", "lost-peer")
+    with opened(stage, tmp_path, recover=False) as controller:
+        assert repair(controller).faults
+    with opened(stage, tmp_path, firewall="iptables") as controller:
+        assert controller.recovery.faults
+        assert str(controller.recovery).startswith("the firewall was moved from nftables to iptables: ")
+        assert rules(stage) == {"iptables"}
+        assert flow()
+        assert reached(stage)
+        stage.run("ip", "link", "del", "br-lost")
+        repair(controller)
+        assert drift(controller).agrees
+        controller.network(network.id).delete()
 
 
 def listed(stage, read):
