@@ -84,7 +84,7 @@ class Likeness:
             device.name,
             device.mtu,
             device.is_up,
-            device.routes_loopback,
+            frozenset(device.routes_loopback),
             tuple(sorted(device.sysctls.items())),
             networks,
         )
