@@ -98,11 +98,13 @@ def test_a_port_at_the_ipv6_loopback_where_bridged_packets_are_filtered(twins):
 
 @pytest.mark.parametrize(("hosts", "verdict"), [("twins", SILENCE), ("plain", REACHED)])
 def test_a_published_port_between_isolated_ports(request, hosts, verdict):
-    """Where bridged packets are filtered, isolated ports reach not even what is published; else they do."""
+    """Where bridged packets are filtered, isolated ports reach nothing published, not even their own; else they do."""
     each = request.getfixturevalue(hosts)
     each.do(*shop(options={ICC: False}))
     assert each.ask("db", "10.1.0.2") == Answer(SILENCE)
-    assert each.ask("db", HOST4, port=8080).verdict == verdict
+    for place in ("db", "web"):
+        assert each.ask(place, HOST4, port=8080).verdict == verdict
+        assert each.ask(place, HOST6, port=8080).verdict == verdict
 
 
 def test_a_router_of_ipv6_that_forwards_nothing_knows_no_way(twins):
