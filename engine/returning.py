@@ -30,7 +30,8 @@ def settle(machine: Machine, results: Sequence[Result], author: Author) -> None:
         return
     machine.catch_up()
     kept = [index for index, result in enumerate(results) if result.error is None]
-    owed = remote.settle(kept, machine.views)
+    with remote.together():
+        owed = remote.settle(kept, machine.views)
     origin = machine.origin(author, here().now())
     events: list[Event] = [ReturnOwed(*origin, debt.driver, debt.pool, debt.address, debt.why) for debt in owed]
     events += _differences(machine, origin)

@@ -28,12 +28,13 @@ from netledger.domain.events import (
     ReturnOwed,
 )
 from netledger.domain.objects import Bridge
-from netledger.domain.values import EndpointId, NetworkId, parse_address
+from netledger.domain.values import EndpointId, NetworkId, parse_address, parse_port
 from netledger.engine import opening
 from netledger.engine.remote import Limits, PluginFault, PluginRefused, asking
 from netledger.ledger.ledger import Ledger
 from netledger.projections.views import Views
 from netledger.testing.checkers import check_log
+from tests.desk import identifier
 from tests.engine.remote.conftest import PluginProcess
 
 Opened = Callable[..., Controller]
@@ -718,6 +719,21 @@ def test_what_is_owed_is_given_back_as_far_as_the_time_goes(plugin: PluginProces
     assert "is to get something of its pool" in " ".join(controller.recovery.warnings)
     assert 1 <= len(plugin.calls("ReleaseAddress")) <= 3
     assert len(controller.views.driver_pools.owed) >= 3
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_batch_waits_no_longer_for_what_it_gives_back(plugin: PluginProcess, opened: Opened) -> None:
+    """Of ten addresses that no command kept, a slow plugin has some back at once, and the rest later."""
+    network = create(controller := opened())
+    network.create_endpoint("taken", ports=["8080:80"])
+    plugin.misbehave("ReleaseAddress", "late", 0.2, times=20, after=True)
+    port = (parse_port("8080:80"),)
+    commands = [CreateEndpoint(identifier(f"e{n}"), network.id, f"e{n}", ports=port) for n in range(10)]
+    begun = time.monotonic()
+    assert all(result.error is not None for result in controller.execute(commands))
+    assert time.monotonic() - begun < 3  # half a second at the end of the batch, and again for what is owed
+    assert 1 <= len(plugin.calls("ReleaseAddress")) <= 6
+    assert len(events(controller, ReturnOwed)) >= 5
 
 
 def test_a_plugin_that_crashed_meanwhile_is_told_again_before_it_is_asked(
