@@ -159,7 +159,20 @@ def _neighbours(
             because = f"both are in {one.network.name}" + ("" if may_talk else ", whose containers may not talk")
             yield Expectation(question, REACHED if may_talk else STOPPED, because)
         elif names.isdisjoint(network.network for network in networks_of[other.sandbox]):
+            if _is_led_out_as_the_host(views, one.sandbox, family):
+                continue
             yield from _strangers(views, one, other, family, question)
+
+
+def _is_led_out_as_the_host(views: Views, sandbox: SandboxId, family: int) -> bool:
+    """Whether the host sends on what leaves a sandbox as if it were its own (ipvlan's modes l3 and l3s).
+
+    Then its firewall does not keep it from the host's other networks: it asks about what is forwarded.
+    """
+    gateway = views.gateway(sandbox, family)
+    joined = views.joined(gateway) if gateway else None
+    network = views.network(joined.event.network) if joined else None
+    return network is not None and str(network.event.options.get("ipvlan_mode", "l2")) != "l2"
 
 
 def _strangers(views: Views, one: _Member, other: _Member, family: int, question: Question) -> Iterator[Expectation]:

@@ -25,7 +25,7 @@ from ...dataplanes.simulated.clock import BEGINNING, SECOND
 from ...dataplanes.simulated.fabric import Fabric, Question
 from ...dataplanes.simulated.faults import Died, Kind
 from ...dataplanes.subscriber import RETRY_MOST_SECONDS
-from ...domain.commands import Command
+from ...domain.commands import Command, CreateNetwork
 from ...domain.errors import DataplaneFault, Refusal
 from ...domain.values import Position, format_address
 from ...engine.results import Result
@@ -245,9 +245,14 @@ class SystemRun:
         return dies
 
     def _write_beside(self, host: SimulatedHost) -> None:
-        """Let the other process of a host append something, after its first has looked at the log."""
+        """Let the other process of a host append something, after its first has looked at the log.
+
+        That process cannot see what the host lacks, so it would record what no kernel carries out; its user knows.
+        """
         with host.writer.reading() as views:
             command = Author(self.choice, host.universe, lambda: views).command()
+        if not _has_parent(host, command):
+            return
         self.coverage.asked(command)
         error = host.writer.execute([command])[0].error
         if isinstance(error, Refusal):
@@ -445,6 +450,12 @@ class _Watched(Struct):
 
     def __post_init__(self) -> None:
         self.checkers = [checker() for checker in CHECKERS]
+
+
+def _has_parent(host: SimulatedHost, command: Command) -> bool:
+    """Whether a host has the interface that a network is to stand on; one of a VLAN is made."""
+    parent = str(command.options.get("parent", "")) if isinstance(command, CreateNetwork) else ""
+    return not parent or parent.partition(".")[0] in host.kernel.own.devices
 
 
 def _is_quiet(step: int) -> bool:
