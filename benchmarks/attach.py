@@ -55,7 +55,7 @@ from netledger.domain.commands import (
     JoinEndpoint,
     LeaveEndpoint,
 )
-from netledger.domain.objects import Address, KernelObject, Namespace, PortForward, Route, VethPair
+from netledger.domain.objects import TRACELESS, Address, KernelObject, Namespace, PortForward, Route, VethPair
 from netledger.domain.values import (
     EndpointId,
     NetworkId,
@@ -371,7 +371,9 @@ def rebuild_once(state: Path) -> Spent:
 def floor_once(state: Path, appended: Path) -> Spent:
     """Do F, without the fsync, for each endpoint of a log on a new host that has its bridges and table."""
     with Controller.open(state, dataplane="none", read_only=True) as controller, controller.reading() as views:
-        instance, objects = controller.id[:8], lower_everything(views, controller.host)
+        everything = lower_everything(views, controller.host)
+        instance = controller.id[:8]
+    objects = {key: thing for key, thing in everything.items() if not isinstance(thing, TRACELESS)}
     ends = wanted_of(objects.values())
     of_endpoints = {thing.key for wanted in ends for thing in flat(wanted)}
     of_host = {key: thing for key, thing in objects.items() if key not in of_endpoints}
