@@ -41,6 +41,7 @@ from attach import (
     setns,
     temporary,
     title,
+    wait_for_quiet,
     within,
 )
 
@@ -87,7 +88,9 @@ def main() -> None:
             named = title("4", int(present), int(bridges or 1))
             begun = time.perf_counter()
             stage.fill(int(present), AT_ONCE)
-            print(f"\n{named}: made in {time.perf_counter() - begun:.1f} s", flush=True)
+            made = time.perf_counter() - begun
+            wait_for_quiet()
+            print(f"\n{named}: made in {made:.1f} s, announced in {time.perf_counter() - begun:.1f}", flush=True)
             if options.connections:
                 tell_connections(stage, options.connections)
             if options.pairs:
