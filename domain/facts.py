@@ -11,6 +11,9 @@ from msgspec import Struct
 
 from .values import Subnet
 
+NOBODY = "nobody: "
+"""How what is in the way of a name or port of the host begins where no other holds it; why follows, and what to do."""
+
 
 class NamespaceIdentity(Struct, frozen=True, array_like=True, gc=False):
     """Which network namespace it is, whatever its path: SO_NETNS_COOKIE (or the inode), within one boot."""

@@ -104,9 +104,7 @@ class Bridge(Struct, frozen=True, gc=False, tag=True):
     def __str__(self) -> str:
         if self.adopted:
             return f"{self.key} adopted"
-        return (
-            f"{self.key} mac {format_mac(self.mac)} mtu {self.mtu or 'default'} for network {self.network[:ID_SHOWN]}"
-        )
+        return f"{self.key} mac {format_mac(self.mac)} {_size(self.mtu)} for network {self.network[:ID_SHOWN]}"
 
 
 class StandIn(Struct, frozen=True, gc=False, tag=True):
@@ -515,6 +513,11 @@ def stands_on(made: KernelObject) -> tuple[Ground, ...]:
             return (_FIREWALL,)
         case _:
             return ()
+
+
+def _size(mtu: int) -> str:
+    """Write the MTU of a bridge; what is read back of one that is not as any of ours is has none."""
+    return f"mtu {mtu or 'default'}" if mtu >= 0 else "down, or in another group"
 
 
 def _place(sandbox: SandboxId) -> str:

@@ -15,6 +15,7 @@ from .decision import Context, Decision, Guard
 from .drivers import driver_of, traits_of
 from .errors import Conflict, Exhausted, Invalid, Unavailable
 from .events import EndpointCreated, NetworkCreated, PortBound, PortOpened, port_tag
+from .facts import NOBODY
 from .features import check_feature
 from .objects import GatewayMode
 from .values import (
@@ -213,6 +214,14 @@ def obstacle_key(host: HostId, protocol: int, host_address: bytes, host_port: in
     return f"{port_tag(host, protocol, host_port)}@{format_address(host_address)}"
 
 
+def in_the_way(obstacle: str) -> tuple[str, str]:
+    """Say what keeps us from a port of the host, and what to do: who holds it, or (`NOBODY`) why nobody can."""
+    if not obstacle.startswith(NOBODY):
+        return f"is held by {obstacle}", "free it, or choose another host port or address"
+    because, _, remedy = obstacle.removeprefix(NOBODY).partition("; ")
+    return f"cannot be had: {because}", remedy or "choose another host port or address"
+
+
 def _address(endpoint: EndpointCreated, family: int) -> bytes:
     return next(held.address for held in endpoint.addresses if family_of(held.address) == family)
 
@@ -238,7 +247,8 @@ def _check_free(
             )
     obstacle = context.obstacles.get(obstacle_key(context.origin.host, request.protocol, host, request.host_port))
     if obstacle:
-        raise Conflict(asked, f"port {name} is held by {obstacle}", "free it, or choose another host port or address")
+        because, remedy = in_the_way(obstacle)
+        raise Conflict(asked, f"port {name} {because}", remedy)
 
 
 def _from_range(

@@ -136,10 +136,19 @@ class AddressManagement:
                 found += [self._gone(views, endpoint, why, 0, 0) for endpoint in views.joined_to(sandbox)]
             return found
 
+    def lost(self) -> list[tuple[str, str]]:
+        """List the sandboxes that `collect` removes, by container, with what shows that their namespace is gone."""
+        with self._controller.reading() as views:
+            found = [(views.sandbox(sandbox), why) for sandbox, why in self._lost(views)]
+            return [(record.event.container, why) for record, why in found if record is not None]
+
     # --- changing
 
     def collect(self, *, retention_seconds: int = 0, **asking: Unpack[Asking]) -> list[GoneLease]:
-        """Give back the leases whose owner has been proven gone for so long; return those that went."""
+        """Give back the leases whose owner has been proven gone for so long; return those that went.
+
+        A sandbox whose namespace is found to be gone only now is removed, too, whatever `retention_seconds` is.
+        """
         with self._controller.working():
             with self._controller.reading() as views:
                 lost: list[Command] = [LoseSandbox(sandbox, why) for sandbox, why in self._lost(views)]

@@ -19,6 +19,7 @@ from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
 from ..domain.events import DriftDetected, HostBooted, HostRegistered
 from ..domain.firewalls import check_firewall
 from ..domain.objects import PortForward
+from ..domain.ports import in_the_way
 from ..domain.values import NOWHERE, HostId, Position, SandboxId, SandboxKind
 from ..ledger.ledger import Ledger
 from ..ledger.state import HostLock, StateDirectory
@@ -236,7 +237,7 @@ def _hold_ports(machine: Machine, dataplane: Dataplane, author: Author) -> None:
     }
     taken = dataplane.hold(tuple(ports)) if ports else {}
     if taken:
-        lines = tuple(f"! {ports[claim]} is held by {holder}" for claim, holder in taken.items())
+        lines = tuple(f"! {ports[claim]} {in_the_way(holder)[0]}" for claim, holder in taken.items())
         machine.record([DriftDetected(*machine.origin(author, here().now()), differences=lines)])
 
 

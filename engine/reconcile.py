@@ -120,7 +120,7 @@ def _reconcile(
 
 def _compare(machine: Machine) -> tuple[Comparison, Plan]:
     if machine.subscriber is None:
-        raise Unavailable("compare the host with the log", "there is no dataplane", "open it with one")
+        raise no_kernel("compare the host with the log")
     follow(machine)
     plan, observation = machine.subscriber.compare()
     known = {sandbox for sandbox in observation.lost if _is_known(machine, sandbox)}
@@ -134,6 +134,11 @@ def _compare(machine: Machine) -> tuple[Comparison, Plan]:
         () if is_volatile else machine.views.retiring(machine.host),
     )
     return comparison, feasible
+
+
+def no_kernel(asked: str) -> Unavailable:
+    """Say that there is no kernel to look at."""
+    return Unavailable(asked, "the dataplane is `none`: there is no kernel to look at", "take the dataplane linux")
 
 
 def _is_known(machine: Machine, sandbox: SandboxId) -> bool:

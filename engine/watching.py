@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from enum import StrEnum
 
 from msgspec import Struct
 
 from ..dataplanes.contract import Noticed, Watch
-from ..domain.errors import DataplaneFault, Unavailable
+from ..domain.errors import DataplaneFault
 from ..domain.events import DriftDetected
 from .controller import Controller
-from .reconcile import Comparison, compare, repair
+from .reconcile import Comparison, compare, no_kernel, repair
 from .requests import REASON_LIMIT, author
 from .surroundings import here
 
@@ -32,6 +33,18 @@ LISTEN_SECONDS = 0.25
 WORDS_AT_MOST = 8
 
 
+class Occasion(StrEnum):
+    """Why the host was looked at: the watch began, something was noticed, or nothing was for a while."""
+
+    START = "start"
+    NOTICE = "notice"
+    PERIOD = "period"
+
+
+WHY = {Occasion.START: "compared at the start of a watch", Occasion.PERIOD: "found by comparing"}
+"""The reason in the log, where nothing was noticed."""
+
+
 class Finding(Struct, frozen=True):
     """What one look found: what was noticed before it, how the host differed, and what could not be mended."""
 
@@ -39,6 +52,7 @@ class Finding(Struct, frozen=True):
     comparison: Comparison
     is_mended: bool
     faults: tuple[str, ...] = ()
+    occasion: Occasion = Occasion.PERIOD
 
 
 class Patience(Struct):
@@ -78,11 +92,15 @@ def keep_watch(
     with closing(_listen(controller)) as watch:
         noticed: dict[str, None] = {}
         due = time.monotonic()
+        occasion = Occasion.START
         while not stop.is_set():
             now = time.monotonic()
             if (noticed or now >= due) and now >= patience.next_at:
-                finding = _look(controller, tuple(noticed), known, mend=mend, actor=actor)
+                if noticed and occasion is not Occasion.START:
+                    occasion = Occasion.NOTICE
+                finding = _look(controller, occasion, tuple(noticed), known, mend=mend, actor=actor)
                 noticed.clear()
+                occasion = Occasion.PERIOD
                 due = time.monotonic() + period_seconds
                 if finding is None:
                     patience.agreed(time.monotonic())
@@ -103,7 +121,7 @@ def keep_watch(
 def _listen(controller: Controller) -> Watch:
     with controller.working() as machine:
         if machine.dataplane is None:
-            raise Unavailable("watch the host", "there is no dataplane", "open it with one")
+            raise no_kernel("watch the host")
         return machine.dataplane.watch()
 
 
@@ -114,24 +132,27 @@ def _relevant(controller: Controller, told: Sequence[Noticed]) -> list[str]:
         return [each.what for each in told if not each.device or views.device_holder(host, each.device) is not None]
 
 
-def _look(controller: Controller, noticed: tuple[str, ...], known: str, *, mend: bool, actor: str) -> Finding | None:
+def _look(
+    controller: Controller, occasion: Occasion, noticed: tuple[str, ...], known: str, *, mend: bool, actor: str
+) -> Finding | None:
     """Compare once, and mend; None where host and log agree."""
     words = noticed[:WORDS_AT_MOST]
-    reason = "; ".join(words)[:REASON_LIMIT] if words else "found by comparing"
+    reason = "; ".join(words)[:REASON_LIMIT] if words else WHY[occasion]
     try:
         if mend:
             done = repair(controller, actor=actor, reason=reason)
             if done.comparison.agrees:
                 return None
-            return Finding(noticed, done.comparison, is_mended=not done.faults, faults=done.faults)
+            return Finding(noticed, done.comparison, not done.faults, done.faults, occasion)
         comparison = compare(controller)
         if comparison.agrees:
             return None
         if comparison.digest != known:
             _record(controller, comparison, actor, reason)
-        return Finding(noticed, comparison, is_mended=False)
+        return Finding(noticed, comparison, is_mended=False, occasion=occasion)
     except DataplaneFault as fault:  # the kernel could not be read, or changed too fast: the next look is soon enough
-        return Finding(noticed, Comparison((), "", (), ()), is_mended=False, faults=(str(fault),))
+        nothing = Comparison((), "", (), ())
+        return Finding(noticed, nothing, is_mended=False, faults=(str(fault),), occasion=occasion)
 
 
 def _record(controller: Controller, comparison: Comparison, actor: str, reason: str) -> None:

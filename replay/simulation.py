@@ -126,7 +126,7 @@ class Simulation:
         if "/" in name:
             endpoints = [find_endpoint(views, self._host, name)]
         else:
-            endpoints = list(views.joined_to(find_sandbox(views, self._host, name)))
+            endpoints = list(views.joined_to(self._container(f"reach {name!r}", name, "an address, ")))
         for identity in endpoints:
             endpoint = views.endpoint(identity)
             assert endpoint is not None, "it was found"
@@ -134,11 +134,18 @@ class Simulation:
 
     def _sandbox(self, name: str) -> SandboxId:
         if "/" not in name:
-            return find_sandbox(self._views, self._host, name)
+            return self._container(f"reach from {name!r}", name)
         joined = self._views.joined(find_endpoint(self._views, self._host, name))
         if joined is None:
             raise Invalid(f"reach from {name!r}", "the endpoint is in no sandbox", "join it to one")
         return joined.event.sandbox
+
+    def _container(self, asked: str, name: str, also: str = "") -> SandboxId:
+        try:
+            return find_sandbox(self._views, self._host, name)
+        except NotFound as error:
+            remedy = f"name {also}`{HOST}`, `{OUTSIDE}`, a container (`netledger sandbox ls`) or NETWORK/ENDPOINT"
+            raise NotFound(asked, "there is no container or sandbox of that name or id", remedy) from error
 
     def _places(self) -> list[str]:
         sandboxes = self._views.sandboxes.sandboxes

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from ...domain.errors import DataplaneFault
-from ...domain.facts import Capabilities, HostLink, HostPorts, NamespaceIdentity, TakenBlock
+from ...domain.facts import NOBODY, Capabilities, HostLink, HostPorts, NamespaceIdentity, TakenBlock
 from ...domain.objects import Namespace
 from ...domain.values import SandboxId
 from ..contract import Claim, Counters, Instance, Observation, Outcome, Place, Plan, Watch
@@ -231,5 +231,5 @@ def _hold(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
         error = kernel.ports.hold(claim)
         if error is not None:
             is_taken = error.errno == errno.EADDRINUSE
-            taken[claim] = probe.describe_holder(claim) if is_taken else error.strerror or str(error)
+            taken[claim] = probe.describe_holder(claim) if is_taken else f"{NOBODY}{error.strerror or error}"
     return taken

@@ -15,6 +15,7 @@ from ...domain.facts import (
     BASIC_FEATURES,
     FEATURES,
     FILTERED_LOOPBACK6,
+    NOBODY,
     RESERVED_PORTS,
     Capabilities,
     HostLink,
@@ -223,7 +224,7 @@ def _holder_of_port(kernel: Kernel, claim: Claim) -> str:
     if claim in kernel.ports:
         return ""
     if not kernel.ports.room:
-        return f"nobody: this process holds {len(kernel.ports)} ports and may open no more descriptors (`ulimit -n`)"
+        return f"{NOBODY}this process holds {len(kernel.ports)} ports and may open no more descriptors; see `ulimit -n`"
     return _try_port(claim)
 
 
@@ -246,7 +247,8 @@ def _try_port(claim: Claim) -> str:
         if error.errno == errno.EADDRINUSE:
             return describe_holder(claim)
         if error.errno == errno.EADDRNOTAVAIL:
-            return f"nobody: this host has no address {format_address(claim.host_address)}"
+            missing = format_address(claim.host_address)
+            return f"{NOBODY}this host has no address {missing}; publish at one that it has, or at all of them"
     return ""
 
 

@@ -11,11 +11,12 @@ from cyclopts import App, Parameter
 
 from .exits import DONE
 from .options import HERE, THIS_HOST, THIS_USER, Author, Host, Log, Request
-from .printing import ID_SHOWN, as_builtins, document, fields, table
+from .printing import ID_SHOWN, as_builtins, document, fields, note, table
 from .session import changing, looking, reading
 
 if TYPE_CHECKING:
     from ...engine.addresses import GoneLease
+    from ...engine.controller import Controller
     from ...projections.occupancy import Occupancy
 
 app = App(name="ipam", help="Addresses: pools, who has what and why, reservations, leases of the dead.")
@@ -89,7 +90,7 @@ def explain(what: str, /, *, log: Log = HERE) -> int:
                     for record in controller.ipam.history(each):
                         print(f"  {one_line(record)}")
         else:
-            found = controller.ipam.inspect(what)
+            found = _pools(controller, what)
             if log.json:
                 document([{"pool": each.pool, "subnet": each.subnet, "words": why_full(each)} for each in found])
             else:
@@ -112,14 +113,21 @@ def gc(
     author: Author = THIS_USER,
     request: Request = None,
 ) -> int:
-    """Give back what endpoints hold whose sandbox's namespace is proven gone; end reservations that are over."""
+    """Give back what endpoints hold whose sandbox's namespace is proven gone; end reservations that are over.
+
+    A sandbox whose namespace is found to be gone is removed, too: what is told of it is on stderr.
+    """
     if plan:
         with looking(log, host) as controller:
+            lost = controller.ipam.lost()
             _leases(controller.ipam.gone(), log)
-        return DONE.status
-    with changing(log, host, author) as controller:
-        gone = controller.ipam.collect(retention_seconds=retention, reason=author.reason, request=request)
-        _leases(gone, log)
+    else:
+        with changing(log, host, author) as controller:
+            lost = controller.ipam.lost()
+            gone = controller.ipam.collect(retention_seconds=retention, reason=author.reason, request=request)
+            _leases(gone, log)
+    for container, why in lost:
+        note(f"the sandbox of container {container} {'goes, too' if plan else 'was removed, too'}: {why}")
     return DONE.status
 
 
@@ -203,6 +211,16 @@ def _is_address(text: str) -> bool:
     except Invalid:
         return False
     return True
+
+
+def _pools(controller: Controller, what: str) -> list[Occupancy]:
+    from ...domain.errors import NotFound
+
+    try:
+        return controller.ipam.inspect(what)
+    except NotFound as error:
+        because = "it is no address, and no subnet of a pool, network or pool's id here is called that"
+        raise NotFound(f"explain {what!r}", because, "see `netledger ipam ls`") from error
 
 
 def _show(pool: Occupancy) -> None:

@@ -79,6 +79,9 @@ def help_(*command: str) -> int:
     if command == ("exit-codes",):
         table(("status", "kind", "meaning"), EXITS)
     else:
+        unknown = app.parse_commands(command)[2]
+        if unknown:
+            raise UsageError(f"there is no command {' '.join(command)!r} (see `netledger --help`)")
         app.help_print(command)
     return DONE.status
 

@@ -44,7 +44,8 @@ def who(  # noqa: PLR0913  # each option by its name
 
     subjects = [text for text in (address, mac, port, name) if text]
     if len(subjects) != 1:
-        raise Invalid("ask who held something", f"{len(subjects)} things are named", _ONE_THING)
+        named = f"{len(subjects)} things are named" if subjects else "nothing is named"
+        raise Invalid("ask who held something", named, _ONE_THING)
     if csv and log.json:
         raise Invalid("print CSV and JSON", "it is one or the other", "leave --csv or --json out")
     if at and (from_ or to):

@@ -1,6 +1,6 @@
-"""`netledger log`: show, tail, verify, stat, backup.
+"""`netledger log`: show, tail, verify, stat, backup, restore.
 
-Keeps: nothing here changes the log or takes a lock. Must not know: what any event is for.
+Keeps: nothing here changes a log that is there, or takes a lock. Must not know: what any event is for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from ...domain.errors import Invalid, LedgerDamaged
 from .exits import DONE
 from .options import HERE, Log
-from .printing import document, fields, line
+from .printing import document, fields, line, note
 from .session import ledger_path, reading_log
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def stat(*, log: Log = HERE) -> int:
 
 @app.command
 def backup(path: Path, /, *, log: Log = HERE) -> int:
-    """Copy the log, while it is used, to a file PATH that is not there yet."""
+    """Copy the log, while it is used, to a file PATH that is not there yet; `log restore` opens it."""
     with reading_log(log) as ledger:
         ledger.backup(path)
         head = ledger.head
@@ -136,6 +136,23 @@ def backup(path: Path, /, *, log: Log = HERE) -> int:
             document({"path": str(path.absolute()), "head": head})
         else:
             print(path)
+    return DONE.status
+
+
+@app.command
+def restore(file: Path, /, *, log: Log = HERE) -> int:
+    """Make a backup FILE the log of the state directory, which has none yet; its whole chain is verified first.
+
+    No kernel is touched: `netledger plan` shows what a rebuild from it would do, and `netledger rebuild` does it.
+    """
+    from ...ledger.restoring import restore as copy
+
+    found = copy(file, log.directory)
+    if log.json:
+        document({"path": str(ledger_path(log)), "head": found.events, "head_hash": found.head_hash})
+    else:
+        print(f"{ledger_path(log)}: {found.events} events are whole; head hash {found.head_hash}")
+        note("the kernel is as it was; see `netledger plan`, then `netledger rebuild`")
     return DONE.status
 
 

@@ -5,6 +5,7 @@ Must not know: what any driver does with its options.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -30,32 +31,30 @@ from .session import changing, reading
 app = App(name="network", help="Networks: address pools and the bridge that carries them.")
 
 
-@app.command
-def create(  # noqa: PLR0913  # a parameter for each option
-    name: str,
-    /,
-    *,
-    driver: Annotated[str, Parameter(help="The network driver. Else bridge.")] = "bridge",
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Addressing:
+    """Which addresses a network has, and who gets which of them."""
+
     subnet: Annotated[
         tuple[str, ...],
         Parameter(
             help="A CIDR block, one of each address family, or 0.0.0.0/SIZE or ::/SIZE; repeatable. "
             "Else a predefined one."
         ),
-    ] = (),
-    gateway: Annotated[tuple[str, ...], Parameter(help="The gateway in it; repeatable. Else its first address.")] = (),
-    ipv4: Annotated[bool, Parameter(negative="--no-ipv4", help="Give it IPv4, or not. Else it has it.")] = True,
-    ipv6: Annotated[bool, Parameter(help="Give it IPv6, too.")] = False,
+    ] = ()
+    gateway: Annotated[tuple[str, ...], Parameter(help="The gateway in it; repeatable. Else its first address.")] = ()
+    ipv4: Annotated[bool, Parameter(negative="--no-ipv4", help="Give it IPv4, or not. Else it has it.")] = True
+    ipv6: Annotated[bool, Parameter(help="Give it IPv6, too.")] = False
     ip_range: Annotated[
         tuple[str, ...], Parameter(help="A part of a subnet to choose addresses from; repeatable. Else all of it.")
-    ] = (),
+    ] = ()
     aux_address: Annotated[
         tuple[str, ...], Parameter(help="An address that nobody is to get, NAME=ADDRESS; repeatable.")
-    ] = (),
+    ] = ()
     address_space: Annotated[
         str, Parameter(help="Within which no two subnets overlap. Else LocalDefault, the host's.")
-    ] = "LocalDefault",
-    internal: Annotated[bool, Parameter(help="Let nothing in or out of it.")] = False,
+    ] = "LocalDefault"
     allocation: Annotated[
         str,
         Parameter(
@@ -63,13 +62,26 @@ def create(  # noqa: PLR0913  # a parameter for each option
             help="Which free address comes next: next (after the last one), lowest, serial (as next), "
             "or sticky (as next, and a name gets its own back). Else next.",
         ),
-    ] = "next",
-    rest: Annotated[int, Parameter(help="Seconds that an address rests before another gets it. Else 0.")] = 0,
-    grace: Annotated[int, Parameter(help="Seconds that a sticky address is kept for its name. Else 0.")] = 0,
+    ] = "next"
+    rest: Annotated[int, Parameter(help="Seconds that an address rests before another gets it. Else 0.")] = 0
+    grace: Annotated[int, Parameter(help="Seconds that a sticky address is kept for its name. Else 0.")] = 0
     ipam_driver: Annotated[
         str, Parameter(help="What gives addresses: default, null for none, or the name of an IPAM plugin.")
-    ] = "default",
-    ipam_opt: Annotated[tuple[str, ...], Parameter(help="An option of it, KEY=VALUE; repeatable.")] = (),
+    ] = "default"
+    ipam_opt: Annotated[tuple[str, ...], Parameter(help="An option of it, KEY=VALUE; repeatable.")] = ()
+
+
+USUAL = Addressing()
+
+
+@app.command
+def create(  # noqa: PLR0913  # a parameter for each option
+    name: str,
+    /,
+    *,
+    driver: Annotated[str, Parameter(help="The network driver. Else bridge.")] = "bridge",
+    addressing: Addressing = USUAL,
+    internal: Annotated[bool, Parameter(help="Let nothing in or out of it.")] = False,
     opt: Annotated[
         tuple[str, ...], Parameter(name=("--opt", "-o"), help="An option of the driver, KEY=VALUE; repeatable.")
     ] = (),
@@ -92,18 +104,18 @@ def create(  # noqa: PLR0913  # a parameter for each option
         network = controller.create_network(
             name,
             driver,
-            subnets=subnet,
-            gateways=gateway,
-            ipv4=ipv4,
-            ipv6=ipv6,
-            ip_ranges=ip_range,
-            auxiliary=pairs("--aux-address", aux_address),
-            address_space=address_space,
-            allocation=allocation,
-            rest_seconds=rest,
-            grace_seconds=grace,
-            ipam_driver=ipam_driver,
-            ipam_options=dict(pairs("--ipam-opt", ipam_opt)),
+            subnets=addressing.subnet,
+            gateways=addressing.gateway,
+            ipv4=addressing.ipv4,
+            ipv6=addressing.ipv6,
+            ip_ranges=addressing.ip_range,
+            auxiliary=pairs("--aux-address", addressing.aux_address),
+            address_space=addressing.address_space,
+            allocation=addressing.allocation,
+            rest_seconds=addressing.rest,
+            grace_seconds=addressing.grace,
+            ipam_driver=addressing.ipam_driver,
+            ipam_options=dict(pairs("--ipam-opt", addressing.ipam_opt)),
             internal=internal,
             options=dict(options),
             labels=labels,

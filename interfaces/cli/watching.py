@@ -38,10 +38,13 @@ def watch(
     Prints what is found, a line each: + was missing, - was not in the log, ~ was altered. It is in the log, too, with
     what was noticed as the reason. While it runs, this process owns the host: other commands that change it wait.
     """
+    from ...engine.reconcile import no_kernel
     from ...engine.watching import keep_watch
 
     if period < SHORTEST_PERIOD_SECONDS:
         raise Invalid(f"watch with a period of {period} seconds", "too short", "give 0.1 or more")
+    if host.dataplane_name == "none":
+        raise no_kernel("watch the host")
     with changing(log, host, author, hold_ports=True) as controller, _until_told() as stop:
         note("watching; end with Ctrl-C")
         for finding in keep_watch(controller, stop, mend=repair, period_seconds=period, actor=author.actor or "watch"):
@@ -54,7 +57,7 @@ def _tell(finding: Finding, log: Log) -> None:
         line(as_builtins(finding))
         return
     what = "mended" if finding.is_mended else "found"
-    print(clean(f"{what}, having noticed: {'; '.join(finding.noticed) or 'nothing'}"), flush=True)
+    print(clean(f"{what}, {_occasion(finding)}"), flush=True)
     for text in finding.comparison.lines:
         print(clean(f"  {text}"), flush=True)
     for sandbox in finding.comparison.lost:
@@ -63,6 +66,14 @@ def _tell(finding: Finding, log: Log) -> None:
         print(f"  ! firewall {firewall}: the host was moved from it, and its rules were still there", flush=True)
     for fault in finding.faults:
         note(f"error: {fault}")
+
+
+def _occasion(finding: Finding) -> str:
+    """Say why the host was looked at."""
+    if finding.noticed:
+        return f"having noticed: {'; '.join(finding.noticed)}"
+    when = "at the start" if finding.occasion == "start" else "now and then"
+    return f"having compared the host with the log {when}:"
 
 
 @contextmanager

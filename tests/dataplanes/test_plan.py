@@ -144,3 +144,12 @@ def test_a_route_goes_with_the_last_address_of_its_interface(wanted):
     assert describe(plan.steps) == (f"- {other}", f"+ {own}", f"+ {route}")
     dataplane.apply(plan)
     assert kernel.objects == wanted
+
+
+def test_a_bridge_that_is_not_as_any_of_ours_is():
+    """It has no MTU to tell of: it is down."""
+    plan = difference({BRIDGE.key: BRIDGE}, {BRIDGE.key: Bridge("br0", "n", MAC, -1)}, {})
+    [line] = describe(plan.steps)
+    assert "mtu default" in line
+    assert "-1" not in line
+    assert "down, or in another group" in line

@@ -6,8 +6,8 @@ from msgspec import structs
 from netledger.domain.commands import DeleteEndpoint
 from netledger.domain.errors import Conflict, Exhausted, Invalid, Unavailable
 from netledger.domain.events import PortBound
-from netledger.domain.facts import Capabilities, HostPorts, reserved_ranges
-from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT, obstacle_key
+from netledger.domain.facts import NOBODY, Capabilities, HostPorts, reserved_ranges
+from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT, in_the_way, obstacle_key
 from netledger.domain.values import PortRequest, format_address, parse_address
 from tests.desk import HOST, ORIGIN, create_endpoint, create_network, identifier
 
@@ -279,3 +279,16 @@ def test_an_endpoint_publishes_so_many_ports_at_most(net):
         "create endpoint 'a': 1025 ports; an endpoint publishes 1024 at most"
     )
     net.do(structs.replace(command, ports=ports[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "said"),
+    [
+        ("process 7 (nginx)", ("is held by process 7 (nginx)", "free it, or choose another host port or address")),
+        (f"{NOBODY}no address; take one", ("cannot be had: no address", "take one")),
+        (f"{NOBODY}it is odd", ("cannot be had: it is odd", "choose another host port or address")),
+    ],
+)
+def test_what_is_in_the_way_of_a_port(obstacle, said):
+    """Somebody who has it, or a reason why nobody can; and what to do about it."""
+    assert in_the_way(obstacle) == said

@@ -141,6 +141,19 @@ def test_the_clock_is_told_to_have_gone_back_before_what_makes_way(controller, d
     assert (kinds[0], kinds.count(ClockStepped)) == (ClockStepped, 1)
 
 
+def test_what_goes_with_the_leases_of_the_dead(controller, dataplane, blue):
+    """The sandbox whose namespace is found to be gone, named by its container, is removed too."""
+    attach(controller, blue)
+    assert controller.ipam.lost() == []
+    del dataplane.namespaces[blue]
+    [(container, evidence)] = controller.ipam.lost()
+    assert container == "c"
+    assert "is gone" in evidence
+    controller.ipam.collect()
+    assert controller.ipam.lost() == []
+    assert controller.sandboxes() == []
+
+
 def test_an_exhausted_pool_is_freed_of_the_dead(controller, dataplane, blue):
     """Those whose retention is over go before anybody is refused."""
     network, _ = attach(controller, blue, "10.0.0.0/30")

@@ -15,7 +15,14 @@ from netledger.domain.errors import DataplaneFault, Unavailable
 from netledger.domain.events import DriftDetected, DriftRepaired
 from netledger.engine import watching
 from netledger.engine.reconcile import compare
-from netledger.engine.watching import CALM_SECONDS, PAUSE_LEAST_SECONDS, PAUSE_MOST_SECONDS, Patience, keep_watch
+from netledger.engine.watching import (
+    CALM_SECONDS,
+    PAUSE_LEAST_SECONDS,
+    PAUSE_MOST_SECONDS,
+    Occasion,
+    Patience,
+    keep_watch,
+)
 
 
 @pytest.fixture
@@ -108,6 +115,20 @@ def test_what_cannot_be_put_back_is_found_and_not_mended(controller, kernel):
     assert compare(controller).agrees
 
 
+def test_why_the_host_was_looked_at(controller, kernel):
+    """The first time since the watch began; later since something was noticed, or since nothing was for a while."""
+    kernel.clear()
+    stop = threading.Event()
+    watch = keep_watch(controller, stop, period_seconds=0.05)
+    assert next(watch).occasion is Occasion.START
+    reasons = [record.event.reason for record in controller.history() if isinstance(record.event, DriftDetected)]
+    assert reasons == ["compared at the start of a watch"]
+    kernel.clear()
+    finding = next(watch)
+    assert (finding.occasion, finding.noticed) == (Occasion.NOTICE, ("the simulated kernel was changed",))
+    stop.set()
+
+
 def test_without_mending_the_kernel_is_left_as_it_is(controller, kernel):
     """It is recorded, and no more."""
     kernel.clear()
@@ -132,7 +153,7 @@ def test_without_a_dataplane_there_is_nothing_to_watch():
     """It is refused, with what to do."""
     with (
         Controller.open(dataplane="none") as controller,
-        pytest.raises(Unavailable, match="there is no dataplane; open it with one"),
+        pytest.raises(Unavailable, match="the dataplane is `none`: there is no kernel to look at; take"),
     ):
         next(keep_watch(controller, threading.Event()))
 

@@ -179,7 +179,10 @@ def test_without_a_dataplane_there_is_nothing_to_compare():
     """A controller of events alone says so."""
     with Controller.open(dataplane="none") as controller, pytest.raises(Unavailable) as caught:
         drift(controller)
-    assert str(caught.value) == "compare the host with the log: there is no dataplane; open it with one"
+    assert str(caught.value) == (
+        "compare the host with the log: the dataplane is `none`: there is no kernel to look at; "
+        "take the dataplane linux"
+    )
 
 
 @pytest.mark.parametrize("mend", [repair, rebuild])

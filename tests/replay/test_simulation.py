@@ -156,9 +156,9 @@ def test_asking_changes_nothing(shop):
 @pytest.mark.parametrize(
     ("source", "destination", "what", "error", "words"),
     [
-        ("nobody", "web", "icmp", NotFound, "there is none of that name"),
+        ("nobody", "web", "icmp", NotFound, "reach from 'nobody': there is no container or sandbox of that name or id"),
         ("front/nobody", "web", "icmp", NotFound, "network front has no endpoint nobody"),
-        ("web", "nobody", "icmp", NotFound, "there is none of that name"),
+        ("web", "nobody", "icmp", NotFound, "reach 'nobody': there is no container or sandbox of that name or id"),
         ("web", "cache", "tcp", Invalid, "neither icmp nor a protocol and a port"),
         ("web", "cache", "tcp/0", Invalid, "a port from 1 to 65535"),
         ("web", "cache", "icmp/1", Invalid, "neither icmp"),

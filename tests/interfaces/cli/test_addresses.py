@@ -73,3 +73,15 @@ def test_nothing_of_the_living_is_collected(made) -> None:
     assert made("ipam gc --plan --json").json == []
     assert made("ipam gc").out == ""
     assert made("endpoint ls -q").out != ""
+
+
+def test_the_sandboxes_that_go_with_the_leases_are_told(made, cli, monkeypatch) -> None:
+    """In the plan and when they have gone, on stderr; the help says so."""
+    made("network create n")
+    lost = [("c1", "its namespace is gone")]
+    monkeypatch.setattr("netledger.engine.addresses.AddressManagement.lost", lambda _: lost)
+    assert cli("ipam gc --plan").err == "the sandbox of container c1 goes, too: its namespace is gone\n"
+    assert cli("ipam gc").err == "the sandbox of container c1 was removed, too: its namespace is gone\n"
+    assert "A sandbox whose namespace is found to be gone is removed, too" in " ".join(
+        made("ipam gc --help").out.split()
+    )

@@ -232,3 +232,18 @@ def test_main_leaves_with_the_status(monkeypatch: pytest.MonkeyPatch, state: Pat
     with pytest.raises(SystemExit) as left:
         application.main()
     assert left.value.code == 4
+
+
+@pytest.mark.parametrize("words", ["nope", "network nope", "network create nope"])
+def test_help_on_what_there_is_not(cli, words: str) -> None:
+    """It is no command: the usage is wrong, and nothing else's help is shown for it."""
+    answer = cli(f"help {words}")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == f"error: there is no command {words!r} (see `netledger --help`)\n"
+
+
+def test_help_on_what_there_is(made) -> None:
+    """That of a command, of a group, of all."""
+    assert "Usage: netledger network create" in made("help network create").out
+    assert "Usage: netledger network" in made("help network").out
+    assert "Usage: netledger COMMAND" in made("help").out

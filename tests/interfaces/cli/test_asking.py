@@ -202,7 +202,7 @@ def test_hostile_texts_are_shown_and_not_obeyed(stepped, cli):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("who", "0 things are named; name an address, or one of --mac, --port and --name"),
+        ("who", "nothing is named; name an address, or one of --mac, --port and --name"),
         ("who 10.1.0.2 --name web", "2 things are named"),
         ("who 10.1.0.2 --csv --json", "leave --csv or --json out"),
         ("who 10.1.0.2 --at now --from now", "leave --at out"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,54 @@ def test_a_backup_is_a_state_of_its_own(history: list[dict], made, cli, tmp_path
     assert again.status == 30
     assert "is there already; name another file" in again.err
     assert made(f"log backup {tmp_path / 'other.db'} --json").json["head"] == 7
+
+
+def test_a_backup_is_restored(history: list[dict], made, cli, tmp_path: Path) -> None:
+    """Into a directory without a ledger: as it was, with what to do next; it can be gone on with."""
+    file, fresh = tmp_path / "backup.db", tmp_path / "fresh"
+    made(f"log backup {file}")
+    restored = cli(f"log restore {file} --state {fresh}")
+    assert restored.status == 0
+    hash_ = made("log verify --json").json["head_hash"]
+    assert restored.out == f"{fresh / 'ledger.db'}: 7 events are whole; head hash {hash_}\n"
+    assert restored.err == "the kernel is as it was; see `netledger plan`, then `netledger rebuild`\n"
+    assert made(f"log show --json --state {fresh}").out == made("log show --json").out
+    assert made(f"log restore {file} --state {tmp_path / 'other'} --json").json == {
+        "path": str(tmp_path / "other" / "ledger.db"),
+        "head": 7,
+        "head_hash": hash_,
+    }
+    made(f"network create more --state {fresh}")
+    before = (fresh / "ledger.db").read_bytes()
+    again = cli(f"log restore {file} --state {fresh}")
+    assert again.status == 5
+    assert again.err == (
+        f"error: restore {file} to {fresh}: there is a ledger in it; "
+        "name another directory, or move that ledger away first\n"
+    )
+    assert (fresh / "ledger.db").read_bytes() == before
+
+
+def test_what_is_not_restored(history: list[dict], made, cli, tmp_path: Path) -> None:
+    """No file, no ledger, one that was altered, and into somebody else's directory: nothing is left there."""
+    file, fresh = tmp_path / "backup.db", tmp_path / "fresh"
+    made(f"log backup {file}")
+    assert cli(f"log restore {tmp_path / 'nothing.db'} --state {fresh}").status == 4
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE events SET chain = zeroblob(32) WHERE position = 3")
+        connection.commit()
+    answer = cli(f"log restore {file} --state {fresh}")
+    assert answer.status == 31
+    assert f"restore {file} to {fresh}: position 3 is the first that does not fit: " in answer.err
+    file.write_text("no ledger")
+    assert cli(f"log restore {file} --state {fresh}").status in {31, 34}
+    assert not fresh.exists()
+    good, theirs = tmp_path / "good.db", tmp_path / "theirs"
+    made(f"log backup {good}")
+    theirs.mkdir()
+    (theirs / "letter").touch()
+    assert cli(f"log restore {good} --state {theirs}").status == 34
+    assert [path.name for path in theirs.iterdir()] == ["letter"]
 
 
 def test_what_a_line_makes_of_rare_values() -> None:

@@ -49,7 +49,26 @@ REFUSED = [
     ("sandbox rm c", 4, "sandbox 'c': there is none"),
     ("log show --type Nothing", 3, "event type 'Nothing': unknown; known: AddressAllocated"),
     ("log show --limit -1", 3, "--limit -1: less than nothing"),
-    ("rebuild --dataplane none", 9, "compare the host with the log: there is no dataplane"),
+    (
+        "rebuild --dataplane none",
+        9,
+        "compare the host with the log: the dataplane is `none`: there is no kernel to look at",
+    ),
+    ("drift --dataplane none", 9, "compare the host with the log: the dataplane is `none`: there is no kernel"),
+    ("watch --dataplane none", 9, "watch the host: the dataplane is `none`: there is no kernel to look at"),
+    (
+        "reach foo host",
+        4,
+        "reach from 'foo': there is no container or sandbox of that name or id; name `host`, `outside`",
+    ),
+    ("reach host bar", 4, "reach 'bar': there is no container or sandbox of that name or id; name an address, `host`,"),
+    (
+        "ipam explain banana",
+        4,
+        "explain 'banana': it is no address, and no subnet of a pool, network or pool's id",
+    ),
+    ("who", 3, "ask who held something: nothing is named; name an address, or one of --mac, --port and --name"),
+    ("who 10.0.0.1 --name x", 3, "ask who held something: 2 things are named; name an address"),
     ("repair --plan 0123456789abcdef", 5, "apply plan 0123456789abcdef: it would be plan"),
 ]
 

@@ -67,6 +67,7 @@ class Log:
             "PortsRevoked": lambda event: self.published.remove((event["endpoint"], event["family"])),
             "GatewayElected": self._gateway_elected,
             "HostRegistered": lambda event: None,
+            "FirewallChosen": lambda event: None,
         }
 
     @property

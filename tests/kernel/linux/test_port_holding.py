@@ -160,8 +160,8 @@ def test_so_many_ports_as_there_are_descriptors(tmp_path):
     """Where no more descriptors can be had, the next port is refused before its event, and says why."""
     inside = ["unshare", "--net", "--", sys.executable, "-c", FEW_DESCRIPTORS, str(tmp_path / "state")]
     said = subprocess.run(inside, check=True, capture_output=True, text=True, timeout=60).stdout
-    assert said.startswith("44 44 create endpoint 'e44': port 0.0.0.0:9044/tcp is held by nobody: "), said
-    assert "this process holds 44 ports and may open no more descriptors (`ulimit -n`)" in said
+    assert said.startswith("44 44 create endpoint 'e44': port 0.0.0.0:9044/tcp cannot be had: "), said
+    assert "this process holds 44 ports and may open no more descriptors; see `ulimit -n`" in said
 
 
 def test_sockets_keep_nothing_of_what_arrives():

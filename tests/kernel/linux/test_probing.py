@@ -136,7 +136,9 @@ def test_ports(stage, bound, protocol):
 def test_a_port_at_an_address_that_the_host_lacks(stage):
     """Nobody holds it, and it cannot be had."""
     claim = Claim(protocol=TCP, host_address=address("9.9.9.9"), host_port=8082)
-    assert stage.dataplane.probe([claim]) == {claim: "nobody: this host has no address 9.9.9.9"}
+    assert stage.dataplane.probe([claim]) == {
+        claim: "nobody: this host has no address 9.9.9.9; publish at one that it has, or at all of them"
+    }
 
 
 @pytest.mark.parametrize("where", ["namespaces.Home.fresh", "firewall.libnftables._load", "probe.look_up"])
