@@ -15,11 +15,13 @@ import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from ..contract import RETRIES
+
+T = TypeVar("T")
 
 REQUEST, ACK, ROOT_AND_MATCH = 0x1, 0x4, 0x300
 REPLACE, EXCLUSIVE, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
@@ -49,27 +51,30 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What says something about this process or machine as it is now, and nothing about what was asked for."""
 
 HEADER = struct.Struct("=IHHII")
-PORTS_REMEMBERED = 4096
+REMEMBERED = 4096
 _ATTRIBUTE = struct.Struct("=HH")
 _ATTRIBUTE_U32 = struct.Struct("=HHI")
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
-class _Ports(dict[int, None]):
-    """The port ids that this process's conversations have had, whatever their namespace; the oldest are forgotten.
+class _Recent(dict[T, None]):
+    """What this process did, whatever the namespace; the oldest are forgotten."""
 
-    A notification bears the port id of whoever asked for the change. Most of ours have the process's own number.
-    """
-
-    def note(self, port: int) -> None:
+    def note(self, what: T) -> None:
         """Remember one."""
-        if port not in self:
-            self[port] = None
-            while len(self) > PORTS_REMEMBERED:
+        if what not in self:
+            self[what] = None
+            while len(self) > REMEMBERED:
                 self.pop(next(iter(self)), None)
 
 
-own_ports = _Ports()
+own_ports = _Recent[int]()
+"""The port ids that this process's conversations have had.
+
+A notification bears the port id of whoever asked for the change. Most of ours have the process's own number.
+"""
+own_removals = _Recent[tuple[str, int]]()
+"""Alias and index of interfaces in sandboxes that this process deleted: what goes along with one bears no port id."""
 
 
 class Message(NamedTuple):

@@ -20,7 +20,7 @@ from .kernel import look_up
 from .kinds import create_ipvlan, create_macvlan
 from .lifting import lift_parented
 from .marks import Delegation, Marks
-from .netlink import Conversation, Message
+from .netlink import Conversation, Message, own_removals
 from .rooms import Lost, Room
 from .rtnetlink import Link, alias, delete_link, delete_link_named, hardware_address, set_link
 from .run import GONE, HOST, Run
@@ -122,6 +122,7 @@ def _clear(run: Run, number: int, wanted: Parented, parent: Link, room: Room | N
     if lift_parented(marks, there, {parent.index: parent.name}, wanted.sandbox) == wanted:
         run.end(number, Status.ALREADY)
         return False
+    own_removals.note((there.alias, there.index))
     conversation.exchange([delete_link(there.index)])
     return True
 
@@ -136,6 +137,7 @@ def _delete(run: Run, gone: Parented) -> bool:
     mark = marks.read_endpoint(there.alias)  # none where its making was interrupted
     if (mark.endpoint if mark is not None else EndpointId("")) not in {gone.endpoint, EndpointId("")}:
         return False
+    own_removals.note((there.alias, there.index))
     failure = conversation.attempt([delete_link(there.index)]).get(0)
     if failure is not None and failure.number not in GONE:
         raise OSError(failure.number, str(failure))

@@ -22,7 +22,7 @@ from typing import Protocol
 from ..contract import Noticed
 from .firewall.nfnetlink import NETLINK_NETFILTER
 from .marks import Marks
-from .netlink import HEADER, SOL_NETLINK, Conversation, attributes_of, number_of, own_ports, text_of
+from .netlink import HEADER, SOL_NETLINK, Conversation, attributes_of, number_of, own_ports, own_removals, text_of
 from .rtnetlink import (
     MARK,
     RTA_OIF,
@@ -80,7 +80,7 @@ class Watcher:
         """By namespace and index, as they were last told of: a change of ours bears no port id in most of its messages,
         and only brings a link nearer to what it is to be."""
         self._dying: set[tuple[int, int]] = set()
-        """Container ends whose pair is being deleted: what goes with them is no news beside the host end that goes."""
+        """Interfaces in sandboxes of which nothing is news any more: see `_comes_apart`."""
         self._routing = _listen(socket.NETLINK_ROUTE, ROUTING_GROUPS)
         try:
             _listen_everywhere(self._routing)
@@ -186,9 +186,13 @@ class Watcher:
         return Noticed(f"link {link.name} was {became}", link.name)
 
     def _comes_apart(self, link: Link, *, is_gone: bool, where: int) -> bool:
-        """Whether it is a container end whose pair is being deleted: it knows its other end no more (veth_dellink)."""
+        """Whether it is an interface that this process deletes, or a container end whose pair is being deleted.
+
+        That one knows its other end no more (veth_dellink), and it is the host end that tells of it.
+        """
         self._dying.discard((where, link.index))
-        if link.kind != "veth" or link.is_up or link.peer:
+        is_end = link.kind == "veth" and not link.is_up and not link.peer
+        if not is_end and (link.alias, link.index) not in own_removals:
             return False
         if not is_gone:
             self._dying.add((where, link.index))

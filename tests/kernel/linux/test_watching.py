@@ -202,6 +202,25 @@ def test_an_interface_is_not_taken_for_that_of_a_dead_sandbox(controller):
     assert told == []
 
 
+def test_a_macvlan_interface_that_leaves_wakes_nobody(controller, host):
+    """It has no end on the host; one of a sandbox with a pair is heard of. Made again, it is watched as before."""
+    if reason := controller.dataplane.capabilities().lacks("macvlan"):
+        pytest.skip(reason)
+    in_host(host, "ip", "link", "add", "parent0", "type", "veth", "peer", "parent1")
+    in_host(host, "ip", "link", "set", "parent0", "up")
+    in_host(host, "ip", "link", "set", "parent1", "up")
+    network = controller.create_network("m", driver="macvlan", subnets=["10.6.0.0/24"], options={"parent": "parent0"})
+    endpoint, sandbox = network.create_endpoint("two"), controller.sandbox("c1")
+    endpoint.join(sandbox)
+    with closing(controller.dataplane.watch()) as watch:
+        for _ in range(3):
+            endpoint.leave()
+            endpoint.join(sandbox)
+        assert watch.wait(NEVER_SECONDS) == ()
+        in_host(Path(sandbox.key), "ip", "link", "set", "eth1", "down")
+        assert "interface eth1 in a sandbox was changed" in {each.what for each in watch.wait(SOON_SECONDS)}
+
+
 def test_what_is_changed_beside_an_interface_that_goes_is_told(controller):
     """One sandbox's pair is deleted by us, and at the same time somebody takes away another's address or route."""
     network, sandbox = controller.network("n1"), controller.sandbox("c1")
