@@ -70,12 +70,12 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(tmp_path):
 def test_everything_holds(tmp_path, name):
     """Whatever goes wrong, at quiet points all is as the logs say; the logs that are left are right."""
     plan = FaultPlan.named(name)
-    outcome = run(Settings(7, 120, 3, plan), tmp_path)
+    outcome = run(Settings(7, 240, 3, plan), tmp_path)
     assert outcome.failure is None
     for host in ("host1", "host2", "host3"):
         check_log(events(tmp_path / host))
     summary = outcome.summary
-    assert (summary.steps, summary.quiet_points) == (120, 12)
+    assert (summary.steps, summary.quiet_points) == (240, 22)
     assert len(summary.commands) >= 10
     assert summary.sites_reached > 10
     assert summary.verdicts["reached"] > 20
