@@ -9,6 +9,7 @@ import pytest
 
 from netledger.testing import scripts
 from tests.testing.test_plugin import PLUGIN
+from tests.testing.transcript import SHOWN, VIOLATED, transcript
 
 pytest_plugins = ["pytester"]
 
@@ -48,6 +49,14 @@ def test_the_scripts_that_are_shown_have_their_outcomes(tmp_path: Path) -> None:
         for word in line.split()[:2]:
             if word.islower():
                 assert re.search(rf"\b{word.split('|')[0]}\b", table), line
+
+
+def test_the_run_that_is_shown_is_what_is_printed() -> None:
+    """The transcript of a run that found something, line by line. Made anew by `python tests/testing/transcript.py`."""
+    (command, shown) = SHOWN.search(DOCUMENT.read_text(encoding="utf-8")).groups()
+    status, printed = transcript(command)
+    assert status == VIOLATED
+    assert printed == shown, "make it anew: python tests/testing/transcript.py"
 
 
 def test_the_failure_that_is_shown_is_the_one_that_comes(pytester: pytest.Pytester) -> None:
