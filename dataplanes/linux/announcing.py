@@ -1,8 +1,7 @@
 """Announcements: telling the link at which MAC address a sandbox's addresses now are, when nobody waits.
 
-Keeps: no caller waits for more than one, and `close` for none but the first few of the newest; what is announced is
-what the interface has at that moment; between two of them nothing is held open, so that a namespace can die. Must not
-know: plans.
+Keeps: no caller waits for more than one, and `close` for no more than AT_CLOSE; what is announced is what the interface
+has at that moment; between two of them nothing is held open, so that a namespace can die. Must not know: plans.
 
 One costs every port of the bridge a frame: 1 to 3 ms where 900 are there. So they come when the worker has had nothing
 to do for a moment, or when that does not happen for a while, one by one between its jobs.
