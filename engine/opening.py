@@ -80,9 +80,9 @@ def open_everything(  # noqa: PLR0913  # those of Controller.open
         try:
             instance = Instance(ledger.id[:8])
             made = make_dataplane(dataplane, instance, namespace)
+            machine = _assemble(ledger, made, instance, _directories(state, instance), plugin_directories)
             if made is not None and not made.is_volatile and not read_only:
                 _check_permission(made, path)
-            machine = _assemble(ledger, made, instance, _directories(state, instance), plugin_directories)
             opened = Opened(machine, state, lock)
             if recover and not read_only and ledger.damage is None:
                 recovery = _make_good(machine, author, firewall=firewall)

@@ -25,7 +25,7 @@ from msgspec import Struct, structs
 from ...dataplanes.contract import Step
 from ...dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from ...domain.errors import DataplaneFault
-from ...domain.events import DataplaneFaulted, DriftRepaired
+from ...domain.events import DataplaneFaulted, DriftRepaired, FirewallRetired
 from ...engine.controller import Controller
 from ...engine.results import Result
 from ...ledger import sqlite_file
@@ -40,8 +40,9 @@ from .worlds import LEDGER, LOG, NAMED, Description, World, describe_state, diff
 
 Program: TypeAlias = tuple[Operation, ...]
 
-BOOKKEEPING = (DataplaneFaulted, DriftRepaired)
-"""What a start may add to the log: what it could not do, and that it has mended what could not be done."""
+BOOKKEEPING = (DataplaneFaulted, DriftRepaired, FirewallRetired)
+"""What a start may add to the log: what it could not do, and that it has mended what could not be done, or finished a
+move of the firewall."""
 
 DEATHS = 12
 """So many deaths one after the other are more than any exploration comes to."""

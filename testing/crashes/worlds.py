@@ -109,9 +109,9 @@ def _essence(kind: str, fields: list[Any]) -> bytes:
 def describe_state(views: Views) -> Description:
     """Say what there is, as its users see it: without positions, times, and what is kept for choosing and mending.
 
-    Two logs with the same description have the same networks, endpoints, sandboxes, addresses and ports. How the next
-    address or port would be chosen, the names of interfaces in the host (which go by the position of the join), which
-    boots there were, and what is owed to the kernel are not part of it.
+    Two logs with the same description have the same networks, endpoints, sandboxes, addresses, ports and firewall. How
+    the next address or port would be chosen, the names of interfaces in the host (which go by the position of the
+    join), which boots there were, and what is owed to the kernel are not part of it.
     """
     return {
         "networks": {key: _facts(record.event) for key, record in views.networks.networks.items()},
@@ -131,6 +131,7 @@ def describe_state(views: Views) -> Description:
             if bound
         },
         "published": {str(key): "" for key in views.ports.published},
+        "firewalls": {key: _facts(record.event) for key, record in views.firewalls.chosen.items()},
     }
 
 

@@ -230,7 +230,7 @@ def test_events_of_the_world_are_checked(outcome):
         ["invalid", "errno 'EVERYTHING'"],
         ["invalid", "--times none"],
         ["not found", "namespace '/run/netns/a'"],
-        ["not found", "sandbox 'a'"],
+        ["not found", "reach from 'a'"],
         ["invalid", "--family 5"],
         ["not found", "object 'bridge/*'"],
     ]

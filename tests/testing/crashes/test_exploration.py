@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from netledger.testing.crashes import ALPHABET, Exploration
+from netledger.domain.commands import ChooseFirewall
+from netledger.domain.firewalls import AUTOMATIC
+from netledger.testing.crashes import ALPHABET, Exploration, Operation
 
 EACH = pytest.mark.parametrize("first", ALPHABET, ids=lambda operation: operation.name)
 KINDS = {"append", "write", "kernel", "checkpoint"}
@@ -56,6 +58,22 @@ def test_every_torn_file_of_a_pair_is_gone_on_from(first, is_checkpointed, note)
     exploration.explore(first, length=2)
     note("pairs on every torn file", exploration.tally)
     assert exploration.tally.opened > 800
+
+
+MOVES = tuple(
+    Operation(f"use {name}", lambda _, name=name: [ChooseFirewall(name)], "a move of the host is two events")
+    for name in AUTOMATIC
+)
+
+
+@EACH
+def test_every_death_in_a_move_of_the_firewall_is_made_good(first, note):
+    """To the one, back or on to the other, after something that the rules are about; and without any of it before."""
+    exploration = Exploration(MOVES)
+    exploration.explore(first, length=3)
+    note("moves of the firewall", exploration.tally)
+    assert exploration.tally.programs == len(MOVES) ** 2
+    assert exploration.tally.points.total() > 300
 
 
 def test_an_exploration_is_the_same_each_time():
