@@ -48,6 +48,14 @@ EXCUSED = {
 """Functions whose refusals a random walk does not come to, and what reaches them instead."""
 
 
+class Held(dict):
+    """Obstacles: somebody else has everything."""
+
+    def get(self, key, default=None):
+        """Name the holder of anything."""
+        return f"process 7 ({key})"
+
+
 ON_CERTAIN_HOSTS = (
     (create_network("d", options={BRIDGE_NAME: "br-none", DEFAULT_BRIDGE_OPTION: True}), {"links": {}}),
     (create_network("d", driver="macvlan", options={"parent": "eth0.10"}), {"links": {}}),
@@ -67,20 +75,13 @@ ON_CERTAIN_HOSTS = (
     (SetSandboxKey(identifier("g"), "/run/netns/g"), {}),
     (create_endpoint("new", "shop2", "8080:80"), {}),
     (create_endpoint("new", "twice", "9090:80", "9090:81"), {}),
+    (create_endpoint("new", "late", "9090:80"), {"obstacles": Held(everything="held")}),
     (join("old/f", "h", routes=(StaticRoute(parse_subnet("fd99::/32")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("0.0.0.0/0")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16"), parse_address("10.3.0.1")),)), {}),
     (join("new/f", "h", routes=(StaticRoute(parse_subnet("10.99.0.0/16"), parse_address("fd02::1")),)), {}),
 )
 """What is refused on few hosts only, and what there is about them."""
-
-
-class Held(dict):
-    """Obstacles: somebody else has everything."""
-
-    def get(self, key, default=None):
-        """Name the holder of anything."""
-        return f"process 7 ({key})"
 
 
 def walk(seed: int, coverage: Coverage) -> None:
