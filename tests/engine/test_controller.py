@@ -141,7 +141,7 @@ def test_what_the_dataplane_lacks_is_refused_before_any_event(start):
     class Limited(SimulatedDataplane):
         asked = 0
 
-        def capabilities(self):
+        def capabilities(self, firewall=""):
             Limited.asked += 1
             return Capabilities(missing={"veth": "no such module", "namespace": "no CAP_SYS_ADMIN"})
 

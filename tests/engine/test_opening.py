@@ -13,7 +13,7 @@ def test_a_host_that_may_not_be_configured_at_all_is_not_opened(state):
     """Where no namespace can be made the dataplane is refused at once, with what else can be done."""
 
     class Powerless(SimulatedDataplane):
-        def capabilities(self):
+        def capabilities(self, firewall=""):
             return Capabilities(missing={"namespace": "no CAP_SYS_ADMIN"})
 
     with pytest.raises(Forbidden) as caught:

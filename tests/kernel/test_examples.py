@@ -17,4 +17,4 @@ def test_the_small_runtime_serves_and_cleans_up():
     assert "the server answers 200" in done.stdout
     assert "web has 10.20.0.2, client has 10.20.0.3; the client exits with 0" in done.stdout
     assert "cleaned up: web client" in done.stdout
-    assert done.stdout.splitlines()[-1].split() == ["25", "SandboxDeleted", "stop", "client"]
+    assert done.stdout.splitlines()[-1].split() == ["26", "SandboxDeleted", "stop", "client"]

@@ -73,9 +73,9 @@ class Alike(SimulatedDataplane):
         self._real = real
         self.name_servers = [taken.block.address for taken in real.taken_blocks() if taken.use == "name server"]
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self, firewall: str = "") -> Capabilities:
         """Say what the Linux dataplane says."""
-        return self._real.capabilities()
+        return self._real.capabilities(firewall)
 
 
 class Twins:
@@ -115,7 +115,7 @@ class Twins:
 
         real = LinuxDataplane(Instance(LEDGER[:8]), str(self.paths[HOST]), firewall=firewall)
         simulated = Alike(self.kernel, real)
-        simulated.boot = real.boot_id()
+        simulated.boot, simulated.firewall = real.boot_id(), firewall  # which is chosen in both logs
         self.dataplanes = (real, simulated)
         with mock.patch.object(secrets, "token_hex", lambda size: LEDGER[: size * 2]), self._moment():
             self.real, self.simulated = (

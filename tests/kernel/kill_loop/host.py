@@ -18,7 +18,7 @@ from .log import Fields, Log, network_of
 HOST_ADDRESS = "198.51.100.1"
 LABEL = "com.docker.network"
 PROTOCOLS = {"tcp": 6, "udp": 17, 6: 6, 17: 17}
-SETS = ("bridges", "same", "icc", "internal", "masquerade4", "masquerade6", "loopback4")
+SETS = ("bridges", "same", "icc", "internal", "masquerade4", "masquerade6", "loopback4", "loopback6")
 MAPS = ("ports4", "ports6", "ports4_at", "ports6_at")
 TOOL_SECONDS = 30
 Elements = dict[str, set[tuple[Any, ...]]]
@@ -231,8 +231,9 @@ def _elements_of(network: Fields) -> Iterator[tuple[str, tuple[str, ...]]]:
         return
     if options[f"{LABEL}.bridge.enable_ip_masquerade"]:
         yield from ((f"masquerade{version}", (device,)) for version in versions)
-    if 4 in versions and "loopback ipv4" in network["abilities"]:
-        yield "loopback4", (device,)
+    for version in versions:
+        if f"loopback ipv{version}" in network["abilities"]:
+            yield f"loopback{version}", (device,)
 
 
 # --- sandboxes
