@@ -12,11 +12,10 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 from netledger.dataplanes.contract import Plan, Status, Step, Verb
 from netledger.domain.objects import Firewall
 
-from .conftest import HOST4, HOST6, OUTSIDE4, OUTSIDE6, UDP, inside
+from .conftest import ANSWER_SECONDS, HOST4, HOST6, OUTSIDE4, OUTSIDE6, UDP, inside
 
 HOSTS, OUTSIDES = {4: HOST4, 6: HOST6}, {4: OUTSIDE4, 6: OUTSIDE6}
 PORT = 9000
-QUIET_SECONDS = 0.3
 
 families = pytest.mark.parametrize("family", [4, 6])
 
@@ -66,7 +65,7 @@ class Flow:
     def heard_by(self):
         """Say something, have it answered, and tell who heard it."""
         self.caller.send(b"hello?")
-        ready, _, _ = select.select(list(self.hearers.values()), [], [], QUIET_SECONDS)
+        ready, _, _ = select.select(list(self.hearers.values()), [], [], ANSWER_SECONDS)
         names = [name for name, hearer in self.hearers.items() if hearer in ready]
         for name in names:
             _, peer = self.hearers[name].recvfrom(64)
