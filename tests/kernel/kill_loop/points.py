@@ -13,7 +13,6 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 LINUX = "netledger.dataplanes.linux"
@@ -46,7 +45,7 @@ CALLS = {
     # Within a phase.
     "reserve a file": f"{LINUX}.rooms:reserve",
     "bind": f"{LINUX}.rooms:bind",
-    "unlink": "unlink",
+    "unlink": "os:unlink",
     "dress pairs": f"{LINUX}.pairs:_dress",
     "set up container ends": f"{LINUX}.interiors:_set_up",
     "bridge message": f"{LINUX}.hostside:_ask",
@@ -149,8 +148,6 @@ class Trap:
         target = CALLS[self._point.call]
         if target == "sqlite":
             self._patch_sqlite(self._point.call)
-        elif target == "unlink":
-            self._patch_unlink()
         else:
             module, _, path = target.partition(":")
             owner: Any = importlib.import_module(module)
@@ -193,12 +190,3 @@ class Trap:
 
         connect = sqlite3.connect
         sqlite3.connect = lambda *arguments, **options: connect(*arguments, **options, factory=Doomed)
-
-    def _patch_unlink(self) -> None:
-        around = self._around
-
-        class DoomedPath(type(Path())):  # type: ignore[misc]  # the class that this system has
-            def unlink(self, missing_ok: bool = False) -> None:
-                around(super().unlink)(missing_ok)
-
-        importlib.import_module(f"{LINUX}.namespaces").Path = DoomedPath
