@@ -15,7 +15,7 @@ from typing import TypeAlias
 from msgspec import Struct, structs
 
 from ..domain.errors import DataplaneFault
-from ..domain.events import Entity, Event, SandboxCreated
+from ..domain.events import Entity, Event
 from ..domain.objects import (
     HOST_NAMESPACE,
     TRACELESS,
@@ -27,11 +27,12 @@ from ..domain.objects import (
     Sysctl,
     is_of_firewall,
 )
-from ..domain.values import EndpointId, HostId, Position, SandboxId
+from ..domain.values import HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
 from .contract import HERE, Dataplane, Observation, Outcome, Place, Plan, Status, Step, Verb
-from .plan import Parented, Stray, difference
+from .places import Whereabouts, as_place, look_for
+from .plan import Stray, difference
 
 RETRY_FIRST_SECONDS = 1.0
 RETRY_MOST_SECONDS = 60.0
@@ -95,31 +96,24 @@ class Subscriber:
         self._dataplane = dataplane
         self._clock = clock or (lambda: time.monotonic())  # noqa: PLW0108  # whatever `time` is when it is asked
         self._pending = Pending(views, host)
-        self._places: dict[SandboxId, Place] = {}
-        self._were: dict[Stray, None] = {}
-        """Where the interfaces are, or may be, that pending entities called for; in the order in which they did."""
-        self._were_saved: dict[Stray, None] = {}
+        self._whereabouts = Whereabouts(views)
         self._owed: dict[_Debt, _Owed] = {}
         self._omits_firewall: bool | None = None
         """Whether no object of the firewall is to be asked of the dataplane; known when it is first asked for any."""
 
     def note(self, event: Event) -> None:
         """Take notice of an event that is about to be folded into the views."""
-        for made in self._pending.note(event):
-            if isinstance(made, Macvlan | Ipvlan):
-                self._remember_interface(made)
-        for kind, identity in event.touched():
-            self._remember_place(kind, identity)
+        self._whereabouts.note(event, self._pending.note(event))
 
     def begin(self) -> None:
         """Mark where a speculative fold begins."""
         self._pending.begin()
-        self._were_saved = dict(self._were)
+        self._whereabouts.begin()
 
     def undo(self) -> None:
         """Forget what was noted since `begin`."""
         self._pending.undo()
-        self._were = self._were_saved
+        self._whereabouts.undo()
 
     @property
     def owes(self) -> bool:
@@ -135,7 +129,7 @@ class Subscriber:
         self._views = views
         self._pending = Pending(views, self._host)
         self._pending.every_state = in_part
-        self._were = {}
+        self._whereabouts.start_over(views)
 
     def use_firewall(self, backend: str) -> None:
         """Have the dataplane program another firewall backend from here on."""
@@ -167,8 +161,8 @@ class Subscriber:
             for key in after[entity]:
                 there.pop(key, None)
         self._refile_owed()
-        strays = self._pending_strays(there, wanted)
-        self._leave_behind(there, strays)
+        strays = self._whereabouts.strays(there, wanted)
+        self._whereabouts.leave_behind(there, strays)
         self._add_owed(there, wanted, owners, strays)
         advance = self._apply(self._plan(wanted, there, strays), owners)
         if any(map(_is_lost, advance.faults)):
@@ -189,9 +183,9 @@ class Subscriber:
         everything = lower_everything(self._views, self._host)
         wanted = {key: made for key, made in everything.items() if key not in observation.edited}
         self._refile_owed()
-        strays = self._pending_strays(observation.objects, everything)
+        strays = self._whereabouts.strays(observation.objects, everything)
         strays.update((_stray_of(owed), None) for (_, place), owed in self._owed.items() if place is not None)
-        return self._plan(wanted, observation.objects, self._seen(strays)), observation
+        return self._plan(wanted, observation.objects, look_for(self._dataplane, strays)), observation
 
     def carry_out(self, plan: Plan) -> Advance:
         """Apply a plan made by `compare`; what was noted until now is covered by it."""
@@ -246,7 +240,7 @@ class Subscriber:
     def _forget_pending(self) -> None:
         self._pending.take()
         self._pending.every_state = False
-        self._were = {}
+        self._whereabouts.forget_interfaces()
 
     def _plan(self, wanted: Objects, there: Objects, strays: Iterable[Stray] = ()) -> Plan:
         if self._omits_firewall is None and any(map(is_of_firewall, wanted.values())):
@@ -257,7 +251,7 @@ class Subscriber:
         for made in (*wanted.values(), *there.values()):
             sandbox = getattr(made, "sandbox", HOST_NAMESPACE)
             if sandbox and sandbox not in places:
-                place = self._place_now(sandbox)
+                place = self._whereabouts.place_now(sandbox)
                 if place is not None:
                     places[sandbox] = place
         return difference(wanted, there, places, strays)
@@ -279,7 +273,7 @@ class Subscriber:
                 mended.append(outcome.step)
         self.applied = self._views.position
         if not self._owed:
-            self._places = {}
+            self._whereabouts.forget_places()
         return Advance(plan, outcomes, tuple(faults), tuple(mended))
 
     def _owe(self, owner: Entity, outcome: Outcome, places: Mapping[SandboxId, Place]) -> None:
@@ -321,84 +315,16 @@ class Subscriber:
             if place is None or not isinstance(made, Macvlan | Ipvlan):
                 continue
             wanted = lower(self._views, owed.owner).get(made.key)
-            is_stray = not self._is_at(made, place, wanted if isinstance(wanted, Macvlan | Ipvlan) else made)
+            is_stray = not self._whereabouts.is_at(
+                made, place, wanted if isinstance(wanted, Macvlan | Ipvlan) else made
+            )
             self._owed[made.key, place if is_stray else None] = self._owed.pop(debt)
-
-    def _pending_strays(self, there: Objects, wanted: Objects) -> dict[Stray, None]:
-        """List the interfaces that pending entities had, or may have, where neither `there` nor `wanted` has them.
-
-        A macvlan or ipvlan interface is only to be found by its namespace, which is a sandbox's no more when that was
-        deleted and created again, and it is the same in every other one.
-        """
-        strays: dict[Stray, None] = {}
-        for made, place in self._were:
-            after = wanted.get(made.key)
-            is_known = there.get(made.key) == made and self._is_at(made, place, made)
-            is_wanted = isinstance(after, Macvlan | Ipvlan) and self._is_at(made, place, after)
-            if not is_known and not is_wanted:
-                strays[made, place] = None
-        return strays
-
-    def _leave_behind(self, there: dict[Key, KernelObject], strays: Iterable[Stray]) -> None:
-        """Take out of `there` what is not at its sandbox's place, with what is on it."""
-        behind = {(made.sandbox, made.name) for made, place in strays if not self._is_at(made, place, made)}
-        for key, made in list(there.items()):
-            device = made.name if isinstance(made, Macvlan | Ipvlan) else getattr(made, "device", "")
-            if behind and (getattr(made, "sandbox", HOST_NAMESPACE), device) in behind:
-                del there[key]
-
-    def _seen(self, strays: Iterable[Stray]) -> list[Stray]:
-        """Keep the strays that are there; a look is at one namespace of a sandbox, for one interface of an endpoint."""
-        seen: list[Stray] = []
-        left = list(strays)
-        while left:
-            places: dict[SandboxId, Place] = {}
-            looked_for: dict[Key, Stray] = {}
-            rest: list[Stray] = []
-            for made, place in left:
-                if made.key in looked_for or places.setdefault(made.sandbox, place) != place:
-                    rest.append((made, place))
-                else:
-                    looked_for[made.key] = (made, place)
-            found = self._dataplane.observe(places).objects
-            seen += [stray for key, stray in looked_for.items() if _is_in(found.get(key), stray[0].sandbox)]
-            left = rest
-        return seen
-
-    def _is_at(self, made: Parented, place: Place, wanted: Parented) -> bool:
-        """Whether an interface at `place` is where another one is wanted: of that name, in its sandbox's namespace."""
-        now = HERE if wanted.sandbox == HOST_NAMESPACE else self._place_now(wanted.sandbox)
-        return (now is None or now.namespace == place.namespace) and made.name == wanted.name
-
-    def _place_now(self, sandbox: SandboxId) -> Place | None:
-        """Say where a sandbox is, or was last."""
-        return place_of(self._views, sandbox) or self._places.get(sandbox)
-
-    def _remember_interface(self, made: Parented) -> None:
-        """Keep where an interface is."""
-        place = HERE if made.sandbox == HOST_NAMESPACE else place_of(self._views, made.sandbox)
-        assert place is not None, "an interface's sandbox is there"
-        self._were[made, place] = None
-
-    def _remember_place(self, kind: str, identity: str) -> None:
-        """Keep where a sandbox is, also when the events to come end it."""
-        if kind == "sandbox":
-            self._keep(SandboxId(identity))
-        elif kind == "endpoint":
-            joined = self._views.joined(EndpointId(identity))
-            if joined is not None:
-                self._keep(joined.event.sandbox)
-
-    def _keep(self, sandbox: SandboxId) -> None:
-        place = place_of(self._views, sandbox)
-        if place is not None:
-            self._places[sandbox] = place
 
     def _all_places(self) -> dict[SandboxId, Place]:
         places = {}
         for sandbox, record in self._views.sandboxes.sandboxes.items():
             if record.event.host == self._host:
-                places[sandbox] = _place(record.event)
+                places[sandbox] = as_place(record.event)
         return places
 
 
@@ -410,10 +336,6 @@ def _stray_of(owed: _Owed) -> Stray:
     assert isinstance(owed.object, Macvlan | Ipvlan), "nothing else is a stray"
     assert owed.place is not None, "it is known where a stray is"
     return owed.object, owed.place
-
-
-def _is_in(found: KernelObject | None, sandbox: SandboxId) -> bool:
-    return isinstance(found, Macvlan | Ipvlan) and found.sandbox == sandbox
 
 
 def _is_lost(fault: Fault) -> bool:
@@ -432,15 +354,3 @@ def _merge(*states: Mapping[Entity, Objects]) -> tuple[dict[Key, KernelObject], 
             merged.update(objects)
             owners.update(dict.fromkeys(objects, entity))
     return merged, owners
-
-
-def place_of(views: Views, sandbox: SandboxId) -> Place | None:
-    """Say where a sandbox's namespace is; None for one that is not there."""
-    record = views.sandbox(sandbox)
-    return _place(record.event) if record else None
-
-
-def _place(event: SandboxCreated) -> Place:
-    files = event.resolution
-    paths = (files.hosts_path, files.resolv_conf_path) if files is not None else ()
-    return Place(event.kind, event.path, event.identity, paths)
