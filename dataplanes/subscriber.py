@@ -295,7 +295,8 @@ class Subscriber:
         """Plan once more what failed and is due: to be made if it is still called for, else to be removed."""
         now = self._clock()
         for (key, place), owed in self._owed.items():
-            if owed.next_at > now:
+            is_in_the_way = place is not None and key in wanted
+            if owed.next_at > now and not is_in_the_way:
                 continue
             owners.setdefault(key, owed.owner)
             if place is not None:

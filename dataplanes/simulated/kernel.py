@@ -40,7 +40,7 @@ from ...domain.values import IPV4_BYTES, IPV6_BYTES, SandboxId, Subnet
 from . import elements
 from .interfaces import Interfaces, is_ours
 from .lifting import find, lift
-from .limits import KernelError, check_address
+from .limits import KernelError
 from .model import BridgeDevice, Device, Ethernet, NetworkNamespace, RouteEntry
 from .model import Firewall as FirewallState
 
@@ -297,7 +297,6 @@ class SimulatedKernel:
             case InterfaceSysctl():
                 device.sysctls[wanted.name] = wanted.value
             case Address():
-                check_address(device, wanted.address)
                 device.addresses[(wanted.address, wanted.prefix)] = True
                 device.added[(wanted.address, wanted.prefix)] = self.epoch
             case Route():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 
-from ...domain.values import format_mac
 from .model import DEFAULT_MTU, BridgeDevice, Device, Ipvlan, Loopback, Macvlan, Vlan
 
 BRIDGE_PORTS = 1023
@@ -53,19 +52,6 @@ def check_parent(device: Macvlan | Ipvlan | Vlan, parent: Device) -> None:
     modes = {each.mode for each in parent.children if isinstance(each, Macvlan)}
     if isinstance(device, Macvlan) and modes and "passthru" in {device.mode, *modes}:
         raise KernelError(errno.EINVAL, f"Invalid argument: passthru has {parent.name} for itself")
-    if isinstance(device, Macvlan) and device.is_up and device.mode != "passthru":  # else it takes the parent's
-        macs = {parent.mac, *(each.mac for each in parent.children if isinstance(each, Macvlan) and each.is_up)}
-        if device.mac in macs:  # macvlan_addr_busy
-            raise KernelError(errno.EADDRINUSE, f"Address already in use: {format_mac(device.mac)} on {parent.name}")
-
-
-def check_address(device: Device, address: bytes) -> None:
-    """Refuse an address that another ipvlan interface on the same parent has: they are told apart by it."""
-    if not isinstance(device, Ipvlan) or device.parent is None:
-        return
-    for each in device.parent.children:
-        if isinstance(each, Ipvlan) and each is not device and any(own == address for own, _ in each.addresses):
-            raise KernelError(errno.EADDRINUSE, f"Address already in use: {each.name} on {device.parent.name} has it")
 
 
 def check_name(name: str) -> None:
