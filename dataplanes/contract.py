@@ -36,6 +36,15 @@ class Place(Struct, frozen=True, gc=False):
     files: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
+    @property
+    def namespace(self) -> NamespaceIdentity | str:
+        """What tells its namespace from others: the identity, or the path of one that is ours."""
+        return self.identity or self.path
+
+
+HERE = Place(SandboxKind.MANAGED, "")
+"""The host's own namespace."""
+
 
 class Verb(enum.StrEnum):
     """What a step does."""
@@ -46,11 +55,17 @@ class Verb(enum.StrEnum):
 
 
 class Step(Struct, frozen=True, gc=False):
-    """One object to make, remove, or put in place of `was`."""
+    """One object to make, remove, or put in place of `was`.
+
+    `place`: of a macvlan or ipvlan interface to remove, the namespace that it is in, where its sandbox is another one
+    by now, or its endpoint is elsewhere. Such an interface is all that stays behind: a veth pair is removed by its end
+    in the host. In a plan it may stand beside a step that makes the same object where it is to be.
+    """
 
     verb: Verb
     object: KernelObject
     was: KernelObject | None = None
+    place: Place | None = None
 
     @property
     def key(self) -> Key:

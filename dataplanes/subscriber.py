@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..domain.errors import DataplaneFault
-from ..domain.events import Entity, Event, SandboxCreated
-from ..domain.objects import HOST_NAMESPACE, TRACELESS, Firewall, KernelObject, Key, Sysctl, is_of_firewall
-from ..domain.values import EndpointId, HostId, Position, SandboxId, SandboxKind
+from ..domain.events import Entity, Event
+from ..domain.objects import (
+    HOST_NAMESPACE,
+    TRACELESS,
+    Firewall,
+    Ipvlan,
+    KernelObject,
+    Key,
+    Macvlan,
+    Sysctl,
+    is_of_firewall,
+)
+from ..domain.values import HostId, Position, SandboxId
 from ..projections.desired import Objects, Pending, entities, lower, lower_everything
 from ..projections.views import Views
-from .contract import Dataplane, Observation, Outcome, Place, Plan, Status, Step, Verb
-from .plan import difference
+from .contract import HERE, Dataplane, Observation, Outcome, Place, Plan, Status, Step, Verb
+from .places import Whereabouts, as_place, look_for
+from .plan import Stray, difference
 
 RETRY_FIRST_SECONDS = 1.0
 RETRY_MOST_SECONDS = 60.0
@@ -53,12 +65,17 @@ class Advance(Struct, frozen=True):
 
 
 class _Owed(Struct):
-    """An object that could not be made or removed, and when that is tried again."""
+    """An object that could not be made or removed, where that was, and when it is tried again."""
 
     owner: Entity
     object: KernelObject
+    place: Place | None
     next_at: float
     pause_seconds: float
+
+
+_Debt: TypeAlias = tuple[Key, Place | None]
+"""What is owed: the object, and where it is a stray."""
 
 
 class Subscriber:
@@ -79,24 +96,24 @@ class Subscriber:
         self._dataplane = dataplane
         self._clock = clock or (lambda: time.monotonic())  # noqa: PLW0108  # whatever `time` is when it is asked
         self._pending = Pending(views, host)
-        self._places: dict[SandboxId, Place] = {}
-        self._owed: dict[Key, _Owed] = {}
+        self._whereabouts = Whereabouts(views)
+        self._owed: dict[_Debt, _Owed] = {}
         self._omits_firewall: bool | None = None
         """Whether no object of the firewall is to be asked of the dataplane; known when it is first asked for any."""
 
     def note(self, event: Event) -> None:
         """Take notice of an event that is about to be folded into the views."""
-        self._pending.note(event)
-        for kind, identity in event.touched():
-            self._remember_place(kind, identity)
+        self._whereabouts.note(event, self._pending.note(event))
 
     def begin(self) -> None:
         """Mark where a speculative fold begins."""
         self._pending.begin()
+        self._whereabouts.begin()
 
     def undo(self) -> None:
         """Forget what was noted since `begin`."""
         self._pending.undo()
+        self._whereabouts.undo()
 
     @property
     def owes(self) -> bool:
@@ -112,6 +129,7 @@ class Subscriber:
         self._views = views
         self._pending = Pending(views, self._host)
         self._pending.every_state = in_part
+        self._whereabouts.start_over(views)
 
     def use_firewall(self, backend: str) -> None:
         """Have the dataplane program another firewall backend from here on."""
@@ -142,8 +160,11 @@ class Subscriber:
         for entity in between:  # which of its states the kernel is in is not known, so all of it is made
             for key in after[entity]:
                 there.pop(key, None)
-        self._add_owed(there, wanted, owners)
-        advance = self._apply(self._plan(wanted, there), owners)
+        self._refile_owed()
+        strays = self._whereabouts.strays(there, wanted)
+        self._whereabouts.leave_behind(there, strays)
+        self._add_owed(there, wanted, owners, strays)
+        advance = self._apply(self._plan(wanted, there, strays), owners)
         if any(map(_is_lost, advance.faults)):
             advance = self._restore_firewall(advance)
         self._forget_pending()
@@ -153,7 +174,7 @@ class Subscriber:
         """Read back what is in the kernel."""
         wanted = lower(self._views, ("host", self._host)).values()
         settings = tuple(made.name for made in wanted if isinstance(made, Sysctl) and made.sandbox == HOST_NAMESPACE)
-        here = Place(SandboxKind.MANAGED, "", settings=settings)
+        here = structs.replace(HERE, settings=settings)
         return self._dataplane.observe({HOST_NAMESPACE: here, **self._all_places()})
 
     def compare(self) -> tuple[Plan, Observation]:
@@ -161,13 +182,16 @@ class Subscriber:
         observation = self.observe()
         everything = lower_everything(self._views, self._host)
         wanted = {key: made for key, made in everything.items() if key not in observation.edited}
-        return self._plan(wanted, observation.objects), observation
+        self._refile_owed()
+        strays = self._whereabouts.strays(observation.objects, everything)
+        strays.update((_stray_of(owed), None) for (_, place), owed in self._owed.items() if place is not None)
+        return self._plan(wanted, observation.objects, look_for(self._dataplane, strays)), observation
 
     def carry_out(self, plan: Plan) -> Advance:
         """Apply a plan made by `compare`; what was noted until now is covered by it."""
         self._pending.every_state = True
-        planned = {step.key for step in plan.steps}
-        self._owed = {key: owed for key, owed in self._owed.items() if key in planned}
+        planned = {_debt(step) for step in plan.steps}
+        self._owed = {debt: owed for debt, owed in self._owed.items() if debt in planned}
         advance = self._apply(plan, self._owners())
         self._forget_pending()
         return advance
@@ -186,7 +210,7 @@ class Subscriber:
         lost = {fault.outcome.step.key for fault in advance.faults if _is_lost(fault)}
         asked = {step.key for step in advance.plan.steps}
         for key in lost - ended.keys():
-            self._owed.pop(key, None)
+            self._owed.pop((key, None), None)
         return Advance(
             advance.plan,
             tuple(
@@ -216,8 +240,9 @@ class Subscriber:
     def _forget_pending(self) -> None:
         self._pending.take()
         self._pending.every_state = False
+        self._whereabouts.forget_interfaces()
 
-    def _plan(self, wanted: Objects, there: Objects) -> Plan:
+    def _plan(self, wanted: Objects, there: Objects, strays: Iterable[Stray] = ()) -> Plan:
         if self._omits_firewall is None and any(map(is_of_firewall, wanted.values())):
             self._omits_firewall = self._dataplane.capabilities().omits_firewall
         if self._omits_firewall:
@@ -226,10 +251,10 @@ class Subscriber:
         for made in (*wanted.values(), *there.values()):
             sandbox = getattr(made, "sandbox", HOST_NAMESPACE)
             if sandbox and sandbox not in places:
-                place = place_of(self._views, sandbox) or self._places.get(sandbox)
+                place = self._whereabouts.place_now(sandbox)
                 if place is not None:
                     places[sandbox] = place
-        return difference(wanted, there, places)
+        return difference(wanted, there, places, strays)
 
     def _apply(self, plan: Plan, owners: Mapping[Key, Entity]) -> Advance:
         outcomes: tuple[Outcome, ...] = ()
@@ -243,28 +268,40 @@ class Subscriber:
             if outcome.status is Status.FAULT:
                 owner = owners.get(outcome.step.key, ("host", self._host))
                 faults.append(Fault(owner, outcome))
-                self._owe(owner, outcome)
-            elif self._owed and self._owed.pop(outcome.step.key, None) is not None:
+                self._owe(owner, outcome, plan.places)
+            elif self._owed and self._owed.pop(_debt(outcome.step), None) is not None:
                 mended.append(outcome.step)
         self.applied = self._views.position
         if not self._owed:
-            self._places = {}
+            self._whereabouts.forget_places()
         return Advance(plan, outcomes, tuple(faults), tuple(mended))
 
-    def _owe(self, owner: Entity, outcome: Outcome) -> None:
-        known = self._owed.get(outcome.step.key)
+    def _owe(self, owner: Entity, outcome: Outcome, places: Mapping[SandboxId, Place]) -> None:
+        debt, made = _debt(outcome.step), outcome.step.object
+        known = self._owed.get(debt)
         pause = min(known.pause_seconds * 2, RETRY_MOST_SECONDS) if known else RETRY_FIRST_SECONDS
-        self._owed[outcome.step.key] = _Owed(owner, outcome.step.object, self._clock() + pause, pause)
+        place = outcome.step.place
+        if place is None and isinstance(made, Macvlan | Ipvlan):
+            place = HERE if made.sandbox == HOST_NAMESPACE else places.get(made.sandbox)
+        self._owed[debt] = _Owed(owner, made, place, self._clock() + pause, pause)
 
     def _add_owed(
-        self, there: dict[Key, KernelObject], wanted: dict[Key, KernelObject], owners: dict[Key, Entity]
+        self,
+        there: dict[Key, KernelObject],
+        wanted: dict[Key, KernelObject],
+        owners: dict[Key, Entity],
+        strays: dict[Stray, None],
     ) -> None:
         """Plan once more what failed and is due: to be made if it is still called for, else to be removed."""
         now = self._clock()
-        for key, owed in self._owed.items():
-            if owed.next_at > now:
+        for (key, place), owed in self._owed.items():
+            is_in_the_way = place is not None and key in wanted
+            if owed.next_at > now and not is_in_the_way:
                 continue
             owners.setdefault(key, owed.owner)
+            if place is not None:
+                strays[_stray_of(owed)] = None
+                continue
             still = wanted.get(key) or lower(self._views, owed.owner).get(key)
             if still is None:
                 there.setdefault(key, owed.object)
@@ -272,26 +309,34 @@ class Subscriber:
                 wanted[key] = still
                 there.pop(key, None)
 
-    def _remember_place(self, kind: str, identity: str) -> None:
-        """Keep where a sandbox is, also when the events to come end it."""
-        if kind == "sandbox":
-            self._keep(SandboxId(identity))
-        elif kind == "endpoint":
-            joined = self._views.joined(EndpointId(identity))
-            if joined is not None:
-                self._keep(joined.event.sandbox)
-
-    def _keep(self, sandbox: SandboxId) -> None:
-        place = place_of(self._views, sandbox)
-        if place is not None:
-            self._places[sandbox] = place
+    def _refile_owed(self) -> None:
+        """File as a stray the owed interface that has become one, and as itself the one that is a stray no more."""
+        for debt, owed in list(self._owed.items()):
+            made, place = owed.object, owed.place
+            if place is None or not isinstance(made, Macvlan | Ipvlan):
+                continue
+            wanted = lower(self._views, owed.owner).get(made.key)
+            is_stray = not self._whereabouts.is_at(
+                made, place, wanted if isinstance(wanted, Macvlan | Ipvlan) else made
+            )
+            self._owed[made.key, place if is_stray else None] = self._owed.pop(debt)
 
     def _all_places(self) -> dict[SandboxId, Place]:
         places = {}
         for sandbox, record in self._views.sandboxes.sandboxes.items():
             if record.event.host == self._host:
-                places[sandbox] = _place(record.event)
+                places[sandbox] = as_place(record.event)
         return places
+
+
+def _debt(step: Step) -> _Debt:
+    return step.key, step.place
+
+
+def _stray_of(owed: _Owed) -> Stray:
+    assert isinstance(owed.object, Macvlan | Ipvlan), "nothing else is a stray"
+    assert owed.place is not None, "it is known where a stray is"
+    return owed.object, owed.place
 
 
 def _is_lost(fault: Fault) -> bool:
@@ -310,15 +355,3 @@ def _merge(*states: Mapping[Entity, Objects]) -> tuple[dict[Key, KernelObject], 
             merged.update(objects)
             owners.update(dict.fromkeys(objects, entity))
     return merged, owners
-
-
-def place_of(views: Views, sandbox: SandboxId) -> Place | None:
-    """Say where a sandbox's namespace is; None for one that is not there."""
-    record = views.sandbox(sandbox)
-    return _place(record.event) if record else None
-
-
-def _place(event: SandboxCreated) -> Place:
-    files = event.resolution
-    paths = (files.hosts_path, files.resolv_conf_path) if files is not None else ()
-    return Place(event.kind, event.path, event.identity, paths)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 from msgspec import Struct
 
 from ..dataplanes.contract import Counters
-from ..dataplanes.subscriber import place_of
+from ..dataplanes.places import place_of
 from ..domain.commands import (
     AddAlias,
     CreateEndpoint,

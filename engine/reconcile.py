@@ -149,7 +149,11 @@ def _is_known(machine: Machine, sandbox: SandboxId) -> bool:
 
 def _feasible(plan: Plan, observation: Observation) -> Plan:
     """Leave out what belongs into a namespace that is lost: its sandbox is to end instead."""
-    steps = tuple(step for step in plan.steps if getattr(step.object, "sandbox", None) not in observation.lost)
+    steps = tuple(
+        step
+        for step in plan.steps
+        if step.place is not None or getattr(step.object, "sandbox", None) not in observation.lost
+    )
     return Plan(steps, plan.places)
 
 

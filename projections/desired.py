@@ -105,15 +105,21 @@ class Pending:
         self._saved: tuple[dict[Entity, Objects], dict[Entity, dict[Key, KernelObject]]] = ({}, {})
         self.every_state = False
 
-    def note(self, event: Event) -> None:
-        """Remember what the entities that `event` touches call for; to be called before it is folded."""
+    def note(self, event: Event) -> list[KernelObject]:
+        """Remember what the entities that `event` touches call for, and list it; to be called before it is folded."""
+        noted: list[KernelObject] = []
         if event.host != self._host:
-            return
+            return noted
         for entity in event.touched():
             if entity not in self._before:
-                self._before[entity] = lower(self._views, entity)
+                called_for = self._before[entity] = lower(self._views, entity)
             elif self.every_state:
-                self._between.setdefault(entity, {}).update(lower(self._views, entity))
+                called_for = lower(self._views, entity)
+                self._between.setdefault(entity, {}).update(called_for)
+            else:
+                continue
+            noted += called_for.values()
+        return noted
 
     def begin(self) -> None:
         """Mark where a speculative fold begins."""

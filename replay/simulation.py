@@ -11,11 +11,11 @@ from typing import NamedTuple
 from msgspec import structs
 
 from ..dataplanes.contract import Place
+from ..dataplanes.places import place_of
 from ..dataplanes.simulated.fabric import PROTOCOLS, Fabric
 from ..dataplanes.simulated.kernel import SimulatedKernel
 from ..dataplanes.simulated.packets import ICMP, Hop, Reach, Spot, Verdict
 from ..dataplanes.simulated.routing import is_loopback
-from ..dataplanes.subscriber import place_of
 from ..domain.drivers import traits_of
 from ..domain.errors import Invalid, NotFound
 from ..domain.facts import NamespaceIdentity

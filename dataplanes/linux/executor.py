@@ -114,6 +114,7 @@ def _remove(run: Run) -> bool:
     parented, parents = _of(run, *_PARENTED, removing=True), _of(run, VlanLink, StandIn, removing=True)
     with _faults(run, parented):
         remove_parented(run, parented)
+    run.leave_left_rooms()
     drop_namespaces(run, namespaces)
     with _faults(run, parents):
         remove_parents(run, parents)

@@ -9,13 +9,14 @@ namespace that a process holds beyond its sandbox.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from ...domain.objects import Ipvlan, Macvlan
 from ...domain.values import EndpointId
-from ..contract import Status, Verb
+from ..contract import Place, Status, Verb
 from .kernel import look_up
 from .kinds import create_ipvlan, create_macvlan
 from .lifting import lift_parented
@@ -46,11 +47,11 @@ def make_parented(run: Run, numbers: Iterable[int]) -> None:
 
 
 def remove_parented(run: Run, numbers: Sequence[int]) -> None:
-    """Delete the interfaces of these steps; what has their name and is not theirs stays."""
+    """Delete the interfaces of these steps, where they are; what has their name and is not theirs stays."""
     for number in numbers:
-        gone = _wanted(run, number)
+        gone, place = _wanted(run, number), run.steps[number].place
         try:
-            found = _delete(run, gone)
+            found = _delete(run, gone, place)
         except Lost:
             run.end(number, Status.ALREADY)
         except OSError as error:
@@ -67,7 +68,8 @@ def _make(run: Run, number: int, wanted: Parented) -> None:
         run.fail(number, f"there is no interface named {wanted.parent} in the host to stand on", errno.ENODEV)
         return
     if run.steps[number].verb is Verb.REPLACE and isinstance(before, Macvlan | Ipvlan):
-        _delete(run, before)
+        with contextlib.suppress(Lost):  # gone with its namespace
+            _delete(run, before)
     creation = _creation(wanted, parent.index, kernel.marks.live, None if room is None else room.descriptor)
     conversation = kernel.links if room is None else room.conversation
     for _ in range(TRIES):
@@ -127,10 +129,13 @@ def _clear(run: Run, number: int, wanted: Parented, parent: Link, room: Room | N
     return True
 
 
-def _delete(run: Run, gone: Parented) -> bool:
-    """Delete an interface if it is there and its endpoint's; whether it was."""
+def _delete(run: Run, gone: Parented, place: Place | None = None) -> bool:
+    """Delete an interface if it is in its sandbox, or at `place`, and its endpoint's; whether it was."""
     marks = run.kernel.marks
-    conversation = run.kernel.links if gone.sandbox == HOST else run.room(gone.sandbox).conversation
+    if gone.sandbox == HOST:
+        conversation = run.kernel.links
+    else:
+        conversation = (run.room(gone.sandbox) if place is None else run.left_room(place)).conversation
     there = look_up(conversation, gone.name)
     if there is None or not marks.owns(there):
         return False

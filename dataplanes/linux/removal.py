@@ -115,10 +115,12 @@ _TAKING_ALONG: tuple[type[KernelObject], ...] = (VethPair, Macvlan, Ipvlan, Brid
 
 
 def _going(run: Run) -> tuple[set[tuple[SandboxId, str]], set[SandboxId]]:
-    """List the devices and the namespaces that this plan takes away."""
+    """List the devices and the namespaces that this plan takes away from where sandboxes are."""
     devices: set[tuple[SandboxId, str]] = set()
     sandboxes: set[SandboxId] = set()
     for number in (number for kind in _TAKING_ALONG for number in run.of(kind, removing=True)):
+        if run.steps[number].place is not None:
+            continue
         match run.steps[number].object:
             case VethPair() | Macvlan() | Ipvlan() as interface:
                 devices.add((interface.sandbox, interface.name))

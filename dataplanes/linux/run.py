@@ -60,6 +60,8 @@ class Run:
         self._broken_devices: dict[tuple[SandboxId, str], Key] = {}
         self._broken_addresses: dict[bytes, Key] = {}
         self._rooms: dict[SandboxId, Room] = {}
+        self._left_rooms: dict[Place, Room] = {}
+        """Open namespaces that something is removed from, and that are nobody's place any more."""
         self.settings: dict[tuple[SandboxId, str], list[str]] = {}
         """Names of the kernel settings that were made of an interface, as its alias is to have them."""
         self.announcements: list[tuple[Place, Announcement]] = []
@@ -172,6 +174,13 @@ class Run:
             room = self._rooms[sandbox] = open_room(self.kernel, place)
         return room
 
+    def left_room(self, place: Place) -> Room:
+        """Open a namespace that something was left in, once; `Lost` or OSError when that cannot be."""
+        room = self._left_rooms.get(place)
+        if room is None:
+            room = self._left_rooms[place] = open_room(self.kernel, place)
+        return room
+
     def keep(self, sandbox: SandboxId, room: Room) -> None:
         """Take a room that was just made."""
         self._rooms[sandbox] = room
@@ -182,8 +191,15 @@ class Run:
         if room is not None:
             room.close()
 
+    def leave_left_rooms(self) -> None:
+        """Let go of the namespaces that something was left in."""
+        for room in self._left_rooms.values():
+            room.close()
+        self._left_rooms.clear()
+
     def leave_rooms(self) -> None:
         """Let go of every open namespace."""
+        self.leave_left_rooms()
         for room in self._rooms.values():
             room.close()
         self._rooms.clear()

@@ -28,8 +28,10 @@ from ...domain.objects import (
     Bridge,
     File,
     Ground,
+    Ipvlan,
     KernelObject,
     Key,
+    Macvlan,
     Namespace,
     VethPair,
     offers,
@@ -40,8 +42,9 @@ from ..contract import Claim, Noticed, Observation, Outcome, Place, Plan, Status
 from .clock import SimulatedClock
 from .faults import LUCK, Half, Misfortune, StepFaults, askew
 from .kernel import SimulatedKernel
+from .lifting import lift
 from .limits import KernelError
-from .model import Device, Ethernet, Loopback
+from .model import Device, Ethernet, Loopback, NetworkNamespace
 from .routing import others_routes
 
 CARD = "eth0"
@@ -154,7 +157,19 @@ class SimulatedDataplane:
             for path in place.files
             if path in self.kernel.edited
         }
-        return Observation(dict(self.kernel.objects), lost=lost, edited=frozenset(edited))
+        return Observation(self._objects_at(places), lost=lost, edited=frozenset(edited))
+
+    def _objects_at(self, places: Mapping[SandboxId, Place]) -> dict[Key, KernelObject]:
+        """Read what there is, of a sandbox whose namespace is another one by now what is at its place alone."""
+        objects = dict(self.kernel.objects)
+        for sandbox, place in places.items():
+            there = self.kernel.namespaces.get(sandbox)
+            if not place.path or there is None or there.which == place.namespace:
+                continue
+            objects = {key: made for key, made in objects.items() if not _is_inside(made, sandbox)}
+            left = [each for each in self.kernel.left if (each.sandbox, each.which) == (sandbox, place.namespace)]
+            objects |= {made.key: made for each in left for made in lift({HOST_NAMESPACE: each})}
+        return objects
 
     def apply(self, plan: Plan) -> Sequence[Outcome]:
         """Carry out the steps one by one."""
@@ -190,8 +205,13 @@ class SimulatedDataplane:
     def _forget_what_is_gone(self) -> None:
         """Let go what was in the namespaces of others that are not at their paths any more."""
         for sandbox, there in list(self.kernel.namespaces.items()):
-            if there.identity is not None and self.namespaces.get(there.path) != there.identity:
+            if self._is_gone(there):
                 self.kernel.drop_namespace(sandbox)
+        self.kernel.drop_left([there for there in self.kernel.left if self._is_gone(there)])
+
+    def _is_gone(self, there: NetworkNamespace) -> bool:
+        """Whether a namespace of others is not at its path any more."""
+        return there.identity is not None and self.namespaces.get(there.path) != there.identity
 
     def _is_lost(self, place: Place) -> bool:
         return place.kind is SandboxKind.ATTACHED and self.namespaces.get(place.path) != place.identity
@@ -249,7 +269,12 @@ class SimulatedDataplane:
     def _do(self, step: Step) -> Status:
         if isinstance(step.object, File) and step.object.path in self.kernel.edited:
             return Status.ALREADY
+        if step.place is not None:
+            assert isinstance(step.object, Macvlan | Ipvlan), "nothing else is left behind"
+            return Status.REMOVED if self.kernel.remove_left(step.object, step.place.namespace) else Status.ALREADY
         there = self.kernel.find(step.object)
+        if there is None and step.was is not None:
+            there = self.kernel.find(step.was)  # in another sandbox
         if step.verb is Verb.REMOVE:
             if there is None:
                 return Status.ALREADY
@@ -260,7 +285,7 @@ class SimulatedDataplane:
         if there is None:
             self.kernel.make(step.object)
         else:
-            self.kernel.replace(step.object)
+            self.kernel.replace(step.object, there)
         return Status.MADE
 
 
@@ -289,6 +314,11 @@ class SimulatedWatch:
 def _kind(device: Device) -> str:
     """Name an interface's kind as the kernel does (IFLA_INFO_KIND); a card has none."""
     return "" if type(device) in {Device, Ethernet, Loopback} else type(device).__name__.lower().removesuffix("device")
+
+
+def _is_inside(made: KernelObject, sandbox: SandboxId) -> bool:
+    """Whether something is only to be found inside a sandbox's namespace: a pair has an end in the host."""
+    return not isinstance(made, VethPair) and getattr(made, "sandbox", HOST_NAMESPACE) == sandbox
 
 
 def _offers(made: KernelObject) -> tuple[Ground, ...]:

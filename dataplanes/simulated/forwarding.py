@@ -19,7 +19,7 @@ from .links import EVERYBODY, Arrival, Frame, Judgement, Wires, key_of
 from .model import BridgeDevice, Device, Firewall, Ipvlan, NetworkNamespace, RouteEntry, Vxlan
 from .neighbourhood import Neighbourhood
 from .packets import ECHO, UDP, Hop, Packet, Verdict
-from .routing import RoutingTable, is_loopback, source_for
+from .routing import RoutingTable, is_loopback, route_by, source_for
 from .tracking import Connection, Tracker, translate
 
 FORWARDING = {IPV4_BYTES: "net.ipv4.ip_forward", 16: "net.ipv6.conf.all.forwarding"}
@@ -152,10 +152,19 @@ class Journey:
         return self._route(inside, structs.replace(packet, ttl=packet.ttl - 1), connection, incoming=device)
 
     def _route(
-        self, inside: NetworkNamespace, packet: Packet, connection: Connection | None, *, incoming: Device | None
+        self,
+        inside: NetworkNamespace,
+        packet: Packet,
+        connection: Connection | None,
+        *,
+        incoming: Device | None,
+        by: Device | None = None,
     ) -> End:
-        """Route a packet out of a namespace; `incoming` None: it was sent in it."""
-        route = self.machines.table(inside).route(packet.destination)
+        """Route a packet out of a namespace; `incoming` None: it was sent in it; `by`: it leaves by this one alone."""
+        if by is None:
+            route = self.machines.table(inside).route(packet.destination)
+        else:
+            route = route_by(inside, by.name, packet.destination)
         if route is None:
             return self._no_route(inside, packet)
         device = inside.devices[route.device]
@@ -191,14 +200,19 @@ class Journey:
         return self._receive(arrival.device, arrival.packet or packet, arrival.port)
 
     def _transmit_ipvlan(self, device: Ipvlan, parent: Device, packet: Packet) -> End:
-        """In the layer 3 modes siblings are reached at once, and the parent's namespace routes everything else."""
+        """In the layer 3 modes siblings are reached at once, and the parent's namespace sends on everything else.
+
+        It does so as if it had sent it, in l3s too, so its rules about what is forwarded are not asked; IPv4 leaves by
+        the parent alone (ipvlan_process_v4_outbound: the output interface is given), IPv6 by any.
+        """
         for sibling in parent.children if device.flag != "vepa" else ():
             if isinstance(sibling, Ipvlan) and any(own == packet.destination for own, _ in sibling.addresses):
                 if device.flag == "private":
                     words = f"siblings of {device.name} are private"
                     return self._end(Verdict.DROPPED, device.namespace, packet, words, key_of(device))
                 return self._receive(sibling, packet)
-        return self._route(parent.namespace, packet, None, incoming=device if device.mode == "l3s" else None)
+        by = parent if len(packet.destination) == IPV4_BYTES else None
+        return self._route(parent.namespace, packet, None, incoming=None, by=by)
 
     def _deliver(self, inside: NetworkNamespace, packet: Packet) -> End:
         """Hand a packet to whoever listens."""

@@ -7,7 +7,7 @@ read from the state, each time that it changed. Knows nothing of: plans, packets
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
@@ -65,6 +65,8 @@ class SimulatedKernel:
         """How often anything was changed."""
         own = NetworkNamespace(host, HOST_NAMESPACE, is_ours=False, listeners=set())
         self.namespaces: dict[SandboxId, NetworkNamespace] = {HOST_NAMESPACE: own}
+        self.left: list[NetworkNamespace] = []
+        """Those of others that were a sandbox's and are none's now, with something of ours left in them."""
         self._interfaces = Interfaces(self.namespaces)
         self.files: dict[str, File] = {}
         """Files of sandboxes, by path."""
@@ -113,6 +115,7 @@ class SimulatedKernel:
             case Firewall():
                 self.own.firewall = FirewallState()
             case Namespace():
+                self._leave(wanted.sandbox)
                 self.namespaces[wanted.sandbox] = NetworkNamespace(self.host, wanted.sandbox, wanted.path)
             case Bridge() | StandIn() | VlanLink() | VethPair() | Macvlan() | Ipvlan():
                 self._interfaces.make(wanted)
@@ -124,8 +127,8 @@ class SimulatedKernel:
                     self._route_loopback(wanted, is_wanted=True)
         self.epoch += 1
 
-    def replace(self, wanted: KernelObject) -> None:
-        """Put an object in the place of the one that has its key.
+    def replace(self, wanted: KernelObject, there: KernelObject | None = None) -> None:
+        """Put an object in the place of the one that has its key, or of `there`.
 
         A bridge is altered and keeps what stands on it; so does a pair whose ends stay where they are.
         """
@@ -135,7 +138,7 @@ class SimulatedKernel:
         elif isinstance(wanted, VethPair) and self._interfaces.adjust_pair(wanted):
             self.epoch += 1
         else:
-            self.remove(wanted)
+            self.remove(wanted if there is None else there)
             self.make(wanted)
 
     def remove(self, gone: KernelObject) -> None:
@@ -162,12 +165,23 @@ class SimulatedKernel:
                     self._route_loopback(there, is_wanted=False)
         self.epoch += 1
 
+    def remove_left(self, gone: Macvlan | Ipvlan, identity: NamespaceIdentity | str) -> bool:
+        """Remove an interface from the namespace that it was left in, if it is there; whether it was."""
+        mine = self.namespaces.get(gone.sandbox)
+        inside = next((each for each in (mine, *self.left) if each is not None and each.which == identity), None)
+        for device in () if inside is None else list(inside.devices.values()):
+            if device.mark == gone.endpoint:
+                self._interfaces.take_away(device)
+                self._forget_left()
+                self.epoch += 1
+                return True
+        return False
+
     def enter(self, sandbox: SandboxId, path: str, identity: NamespaceIdentity) -> None:
         """Let a sandbox be the namespace that somebody else made at `path`."""
         there = self.namespaces.get(sandbox)
         if there is None or there.identity != identity:
-            if there is not None:
-                self.drop_namespace(sandbox)
+            self._leave(sandbox)
             made = NetworkNamespace(self.host, sandbox, path, is_ours=False, identity=identity)
             self.namespaces[sandbox] = made
             self.epoch += 1
@@ -192,6 +206,7 @@ class SimulatedKernel:
         """Take away everything of ours but files, as a reboot does."""
         for sandbox in [name for name in self.namespaces if name != HOST_NAMESPACE]:
             self.drop_namespace(sandbox)
+        self.drop_left(self.left)
         for device in [device for device in self.own.devices.values() if device.mark is not None]:
             if device.name in self.own.devices:
                 self._interfaces.take_away(device)
@@ -248,6 +263,30 @@ class SimulatedKernel:
             self._interfaces.take_away(device)
         del self.namespaces[sandbox]
         self.epoch += 1
+
+    def drop_left(self, gone: Iterable[NetworkNamespace]) -> None:
+        """Take away namespaces that something was left in."""
+        for device in [device for namespace in gone for device in namespace.devices.values()]:
+            self._interfaces.take_away(device)
+            self.epoch += 1
+        self._forget_left()
+
+    def _leave(self, sandbox: SandboxId) -> None:
+        """Let a sandbox be in its namespace no more: one of others stays as it is, with what is in it."""
+        there = self.namespaces.get(sandbox)
+        if there is None:
+            return
+        if there.is_ours:
+            self.drop_namespace(sandbox)
+            return
+        del self.namespaces[sandbox]
+        self.left.append(there)
+        self._forget_left()
+        self.epoch += 1
+
+    def _forget_left(self) -> None:
+        """Keep those namespaces in mind in which something of ours is."""
+        self.left[:] = [each for each in self.left if any(device.mark is not None for device in each.devices.values())]
 
     # --- what is on an interface
 

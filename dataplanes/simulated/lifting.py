@@ -58,7 +58,8 @@ def find(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: KernelObject)
     """Read back the one object that has the key of `wanted`; None when there is none."""
     host = namespaces[HOST_NAMESPACE]
     if isinstance(wanted, Macvlan | Ipvlan):
-        return _find_on_parent(namespaces, wanted)
+        inside = namespaces.get(wanted.sandbox)
+        return None if inside is None else _find_on_parent(inside, wanted)
     match wanted:
         case Bridge() | StandIn() | VlanLink() | VethPair():
             return _find_link(host, wanted)
@@ -161,13 +162,12 @@ def _find_link(host: NetworkNamespace, wanted: Bridge | StandIn | VlanLink | Vet
     return found if type(found) is type(wanted) else None
 
 
-def _find_on_parent(namespaces: Mapping[SandboxId, NetworkNamespace], wanted: Macvlan | Ipvlan) -> KernelObject | None:
-    """Find an endpoint's interface: where it is wanted to be, else wherever it is."""
-    for inside in (namespaces.get(wanted.sandbox), *namespaces.values()):
-        for device in () if inside is None else inside.devices.values():
-            if device.mark == wanted.endpoint and isinstance(device, model.Macvlan | model.Ipvlan):
-                found = next(lift_link(device))
-                return found if found.key == wanted.key else None
+def _find_on_parent(inside: NetworkNamespace, wanted: Macvlan | Ipvlan) -> KernelObject | None:
+    """Find an endpoint's interface where it is to be, and nowhere else: a kernel does not look for it, either."""
+    for device in inside.devices.values():
+        if device.mark == wanted.endpoint and isinstance(device, model.Macvlan | model.Ipvlan):
+            found = next(lift_link(device))
+            return found if found.key == wanted.key else None
     return None
 
 

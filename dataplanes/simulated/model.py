@@ -216,6 +216,11 @@ class NetworkNamespace:
     """Bridges that others made and that are used as if they were ours."""
     indices: Iterator[int] = field(default_factory=Numbers)
 
+    @property
+    def which(self) -> NamespaceIdentity | str:
+        """What tells it from others: the identity, or the path of one that is ours."""
+        return self.identity or self.path
+
     def filters_bridged(self, width: int) -> bool:
         """Whether bridged packets, with addresses so wide, pass the IP layer's hooks.
 

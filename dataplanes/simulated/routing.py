@@ -58,6 +58,14 @@ class RoutingTable:
         return None
 
 
+def route_by(namespace: NetworkNamespace, device: str, destination: bytes) -> RouteEntry:
+    """Find the route to a destination for what is to leave by a device; without one it is taken to be on the link."""
+    width = len(destination)
+    on_link = RouteEntry(Subnet(destination, width * 8), device)
+    found = [route for route in _routes(namespace) if route.device == device and destination in route.destination]
+    return min(found, key=lambda route: (-route.destination.prefix, route.metric), default=on_link)
+
+
 def is_loopback(address: bytes) -> bool:
     """Whether an address is one of this very machine's in any namespace."""
     return address[0] == LOOPBACK4 if len(address) == IPV4_BYTES else address == LOOPBACK6

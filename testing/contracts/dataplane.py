@@ -15,8 +15,8 @@ import pytest
 from msgspec import structs
 
 from ...dataplanes.contract import Claim, Dataplane, Outcome, Place, Plan, Status, Step, Verb
+from ...dataplanes.places import place_of
 from ...dataplanes.plan import difference
-from ...dataplanes.subscriber import place_of
 from ...domain.commands import Command, DeleteEndpoint, DeleteNetwork, DeleteSandbox, LeaveEndpoint
 from ...domain.facts import FEATURES
 from ...domain.networks import links_of

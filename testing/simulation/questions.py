@@ -167,7 +167,8 @@ def _neighbours(
 def _is_led_out_as_the_host(views: Views, sandbox: SandboxId, family: int) -> bool:
     """Whether the host sends on what leaves a sandbox as if it were its own (ipvlan's modes l3 and l3s).
 
-    Then its firewall does not keep it from the host's other networks: it asks about what is forwarded.
+    Then its firewall does not keep it from the host's other networks: it asks about what is forwarded. IPv4 leaves by
+    the parent, and IPv6 gets there.
     """
     gateway = views.gateway(sandbox, family)
     joined = views.joined(gateway) if gateway else None

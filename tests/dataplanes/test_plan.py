@@ -8,7 +8,18 @@ from netledger.dataplanes.contract import Place, Plan, Step, Verb
 from netledger.dataplanes.plan import describe, difference, digest
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import LeaveEndpoint
-from netledger.domain.objects import Address, Announcement, Bridge, Firewall, Namespace, PortForward, Route, VethPair
+from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.objects import (
+    Address,
+    Announcement,
+    Bridge,
+    Firewall,
+    Macvlan,
+    Namespace,
+    PortForward,
+    Route,
+    VethPair,
+)
 from netledger.domain.values import SandboxKind, Subnet
 from netledger.projections.desired import lower_everything
 from tests.desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
@@ -153,3 +164,16 @@ def test_a_bridge_that_is_not_as_any_of_ours_is():
     assert "mtu default" in line
     assert "-1" not in line
     assert "down, or in another group" in line
+
+
+def test_a_stray_is_removed_where_it_is():
+    """An interface that was left in a sandbox's namespace before is removed there, also where it is wanted anew."""
+    link = Macvlan("e", "br0", SANDBOX, "eth0", MAC, "bridge")
+    left = Place(SandboxKind.ATTACHED, "/run/netns/left", NamespaceIdentity("boot", 1))
+    plan = difference(keyed(NAMESPACE, link, ADDRESS), {}, {}, [(link, left)])
+    assert describe(plan.steps) == (
+        f"- {link}, left at /run/netns/left",
+        *(f"+ {it}" for it in (NAMESPACE, link, ADDRESS)),
+    )
+    assert [step.place for step in plan.steps] == [left, None, None, None]
+    assert describe(difference({}, {}, {}, [(link, left)]).steps) == describe(plan.steps)[:1]

@@ -7,6 +7,7 @@ import pytest
 from netledger.dataplanes.simulated import KernelError
 from netledger.dataplanes.simulated.model import BridgeDevice, Loopback, Macvlan, Vlan
 from netledger.dataplanes.simulated.packets import Verdict
+from netledger.domain.objects import Firewall, ForwardPolicy
 
 REACHED, NOBODY, NO_ROUTE = Verdict.REACHED, Verdict.NO_NEIGHBOUR, Verdict.NO_ROUTE
 OUTSIDE, A, B = "198.18.9.9", "198.18.1.1", "198.18.1.2"
@@ -95,6 +96,27 @@ def test_ipvlan_l3(lab, card, mode):
     assert lab.reach("a", OUTSIDE).seen_from.hex() == "0a010001"
     assert lab.reach("a", OUTSIDE).is_reached
     assert lab.reach("outside", "10.1.0.1").at == lab.spot("a")
+
+
+@pytest.mark.parametrize("mode", ["l3", "l3s"])
+def test_what_leaves_by_ipvlan_l3_is_not_forwarded(lab, card, mode):
+    """IPv4 leaves by the parent, whatever the host's routes say; IPv6 gets into a network that is kept to itself."""
+    host = lab.hosts[0]
+    lab.forward(host.own)
+    bridge = lab.bridge("br0", "10.3.0.1/24", "fd03::1/64")
+    lab.attach(bridge, "inner", "10.3.0.2/24", "fd03::2/64")
+    host.make(Firewall())
+    host.make(ForwardPolicy("br0", icc=True, internal=True))
+    device = lab.ipvlan("a", card, "10.1.0.1/24", "fd01::1/64", mode=mode)
+    for subnet in ("0.0.0.0/0", "::/0"):
+        lab.route(device.namespace, subnet, "eth0")
+    assert lab.verdict("a", "10.3.0.2") is NOBODY
+    assert any("routes it out of eth0" in hop.what for hop in lab.reach("a", "10.3.0.2").hops)
+    reach = lab.reach("a", "fd03::2")
+    assert (reach.verdict, reach.at) == (Verdict.UNANSWERED, lab.spot("inner")), str(reach)
+    lab.route(host.own, "0.0.0.0/0", "eth0", OUTSIDE)
+    words = f"routes it via {OUTSIDE} out of eth0"
+    assert any(words in hop.what for hop in lab.reach("a", "10.3.0.2").hops), "though the host has a better route"
 
 
 def test_nobody_answers_for_ipvlan_l3(lab, card):

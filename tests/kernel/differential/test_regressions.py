@@ -7,10 +7,18 @@ from collections.abc import Callable
 from unittest import mock
 
 import pytest
+from msgspec import structs
 
 from netledger.dataplanes.simulated import firewall, forwarding
 from netledger.dataplanes.simulated.model import RouteEntry
-from netledger.domain.commands import Command, CreateSandbox, DeleteNetwork
+from netledger.domain.commands import (
+    Command,
+    CreateSandbox,
+    DeleteEndpoint,
+    DeleteNetwork,
+    DeleteSandbox,
+    LeaveEndpoint,
+)
 from netledger.domain.objects import Sysctl
 from netledger.domain.values import SandboxKind, Subnet, parse_address
 from netledger.testing.author import ICC, MTU
@@ -144,6 +152,23 @@ def test_a_namespace_whose_loopback_is_down(twins):
     twins.kernel.namespaces[identifier("c0")].devices["lo"].is_up = False
     assert twins.ask("c0", "10.1.0.2") == Answer(SILENCE)
     assert twins.ask("host", "10.1.0.2") == Answer(REACHED, "c0", "10.1.0.1")
+
+
+@pytest.mark.parametrize("driver", ["bridge", "macvlan"])
+def test_a_sandbox_that_is_created_again_in_another_namespace(twins, driver):
+    """Nothing of it stays in the old one, where it would be in the way of the new one, and nothing is to be mended."""
+    if twins.dataplanes[0].capabilities().lacks(driver):
+        pytest.skip(f"this kernel has no {driver}")
+    twins.do(create_network("n1", "10.1.0.0/24", driver=driver, internal=True), create_endpoint("n1", "a"))
+    twins.do(borrowed("c0"), join("n1/a", "c0"))
+    leaving = LeaveEndpoint(identifier("n1/a")), DeleteSandbox(identifier("c0"))
+    for again in (create_sandbox("c0"), structs.replace(borrowed("c0"), path="/run/netns/c1"), borrowed("c0")):
+        assert twins.do(*leaving, again, join("n1/a", "c0")) == []
+        assert twins.mend() == []
+    for command in (LeaveEndpoint, DeleteEndpoint):
+        twins.do(command(identifier("n1/a")))
+    twins.do(DeleteNetwork(identifier("n1")))
+    assert twins.mend() == []
 
 
 def test_what_is_refused_comes_back_through_the_translation(twins):
