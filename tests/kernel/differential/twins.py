@@ -71,11 +71,12 @@ class Alike(SimulatedDataplane):
     def __init__(self, kernel: SimulatedKernel, real: LinuxDataplane) -> None:
         super().__init__(kernel)
         self._real = real
+        self.firewall = real.firewall
         self.name_servers = [taken.block.address for taken in real.taken_blocks() if taken.use == "name server"]
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self, firewall: str = "") -> Capabilities:
         """Say what the Linux dataplane says."""
-        return self._real.capabilities()
+        return self._real.capabilities(firewall)
 
 
 class Twins:
