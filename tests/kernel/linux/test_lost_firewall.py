@@ -97,10 +97,9 @@ def test_a_change_that_only_removes_puts_a_lost_firewall_back(stage, services, t
     with Controller.open(tmp_path / "state", namespace=str(stage.host), firewall=firewall) as controller:
         for number, name in enumerate(("one", "two", "three")):
             controller.create_network(name, subnets=[f"10.{number}.0.0/24", f"fd0{number}::/64"])
-        key, _ = attach(controller, services, "one", "a", 8080)
-        _, others = attach(controller, services, "two", "b", 8081)
+        attach(controller, services, "one", "a", 8080)
+        attach(controller, services, "two", "b", 8081)
         attach(controller, services, "two", "c", 8082)
-        apart = [Probe(key, text, 80) for text in others]
         stage.run("sh", "-c", command.format(instance=controller.id[:8]))
         if change == "a port is left":
             controller.endpoint("c").leave()
@@ -108,7 +107,6 @@ def test_a_change_that_only_removes_puts_a_lost_firewall_back(stage, services, t
             controller.endpoint("c").delete(force=True)
         else:
             controller.network("three").delete()
-        assert ask_all(apart) == [None, None]
         assert ask_all([Probe(stage.outside, HOST4, 8080), Probe(stage.outside, HOST6, 8081)]) == [OUTSIDE4, OUTSIDE6]
         found, mended = drifts(controller)
         assert (type(found), type(mended)) == (DriftDetected, DriftRepaired)
