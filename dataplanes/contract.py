@@ -187,7 +187,7 @@ class Dataplane(Protocol):
         """List the addresses that the host uses already, but for ours: what its routes lead to, its name servers."""
 
     def host_ports(self) -> HostPorts:
-        """Tell which ports the host reserves, and whether it reaches what is published at ::1, as it is set now."""
+        """Tell which ports the host reserves or chooses from, and whether it reaches what is published at ::1, now."""
 
     def boot_id(self) -> str:
         """Name the boot that the host runs in: /proc/sys/kernel/random/boot_id."""

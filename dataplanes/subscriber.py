@@ -49,7 +49,7 @@ class Advance(Struct, frozen=True):
     """What one advance did: its plan, an outcome for each step, and the faults among them.
 
     `mended` are the steps that had been faults before. `restored`: what of the firewall somebody had taken away, and
-    was to be made again with what is new, as nothing can be added to one that is not whole.
+    was to be made again: with what is new, which cannot be added to one that is not whole, or beside what is to go.
     """
 
     plan: Plan
@@ -165,7 +165,7 @@ class Subscriber:
         self._whereabouts.leave_behind(there, strays)
         self._add_owed(there, wanted, owners, strays)
         advance = self._apply(self._plan(wanted, there, strays), owners)
-        if any(map(_is_lost, advance.faults)):
+        if any(map(_is_lost, advance.faults)) or any(map(_was_gone, advance.outcomes)):
             advance = self._restore_firewall(advance)
         self._forget_pending()
         return advance
@@ -344,6 +344,12 @@ def _is_lost(fault: Fault) -> bool:
     outcome = fault.outcome
     is_made = outcome.step.verb is not Verb.REMOVE and is_of_firewall(outcome.step.object)
     return is_made and outcome.fault is not None and outcome.fault.number == errno.ENOENT
+
+
+def _was_gone(outcome: Outcome) -> bool:
+    """Whether what was to be removed from the firewall was not there: a sign that more is not, if no fault."""
+    is_removed = outcome.step.verb is Verb.REMOVE and outcome.status is Status.ALREADY
+    return is_removed and is_of_firewall(outcome.step.object)
 
 
 def _merge(*states: Mapping[Entity, Objects]) -> tuple[dict[Key, KernelObject], dict[Key, Entity]]:

@@ -618,7 +618,8 @@ class AliasRemoved(Event, frozen=True):
 class PortBound(Event, frozen=True):
     """An endpoint took a port of the host: `host_port` of `host_address` stands for `port` of its `address`.
 
-    `decided_by` is `netledger` where it chose the host port and `caller` where it was asked for.
+    `decided_by` is `netledger` where it chose the host port and `caller` where it was asked for. `chosen_from`: first
+    and last port of the host's range that it was chosen from, where that is another than 49153 to 65535.
     """
 
     endpoint: EndpointId
@@ -628,6 +629,7 @@ class PortBound(Event, frozen=True):
     address: bytes
     port: int
     decided_by: str
+    chosen_from: tuple[int, ...] = ()
 
     def tags(self) -> tuple[str, ...]:
         return (f"endpoint:{self.endpoint}", port_tag(self.host, self.protocol, self.host_port))

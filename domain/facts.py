@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from .values import Subnet
+from .values import PORT_LIMIT, Subnet
 
 NOBODY = "nobody: "
 """How what is in the way of a name or port of the host begins where no other holds it; why follows, and what to do."""
@@ -87,11 +87,13 @@ class HostPorts(Struct, frozen=True, gc=False):
 
     `reserved`: ranges, first and last port, from which none is chosen for anybody (net.ipv4.ip_local_reserved_ports);
     who asks for one of them by number gets it. `unreached6`: why the host reaches now no port that is published at
-    ::1, and what to do about it; empty where it does.
+    ::1, and what to do about it; empty where it does. `chosen_from`: first and last of those that one is chosen from
+    (net.ipv4.ip_local_port_range); None where the host does not say.
     """
 
     reserved: tuple[tuple[int, int], ...] = ()
     unreached6: str = ""
+    chosen_from: tuple[int, int] | None = None
 
     def reserves(self, port: int) -> bool:
         """Whether a port is in one of the ranges."""
@@ -100,6 +102,7 @@ class HostPorts(Struct, frozen=True, gc=False):
 
 NOTHING_SPECIAL = HostPorts()
 RESERVED_PORTS = "net.ipv4.ip_local_reserved_ports"
+CHOSEN_PORTS = "net.ipv4.ip_local_port_range"
 FILTERED_LOOPBACK6 = (
     "bridged packets pass ip6tables, so the kernel drops what answers to ::1; "
     "`sysctl -w net.bridge.bridge-nf-call-ip6tables=0`, unless something on this host needs it, then `netledger repair`"
@@ -110,6 +113,13 @@ def reserved_ranges(text: str) -> tuple[tuple[int, int], ...]:
     """Read ports as the kernel writes them: `8080,9148-9150`."""
     pairs = (part.partition("-") for part in text.strip().split(",") if part)
     return tuple((int(first), int(last or first)) for first, _, last in pairs)
+
+
+def port_range(text: str) -> tuple[int, int] | None:
+    """Read first and last port as the kernel writes them, `32768<TAB>60999`; None for what is no range of ports."""
+    numbers = [int(part) for part in text.split() if part.isdecimal()]
+    first, last = numbers if len(numbers) == len(text.split()) == 2 else (0, 0)  # a range's ends
+    return (first, last) if 0 < first <= last <= PORT_LIMIT else None
 
 
 class PoolAnswer(Struct, frozen=True):

@@ -15,7 +15,7 @@ from .decision import Context, Decision, Guard
 from .drivers import driver_of, traits_of
 from .errors import Conflict, Exhausted, Invalid, Unavailable
 from .events import EndpointCreated, NetworkCreated, PortBound, PortOpened, port_tag
-from .facts import NOBODY
+from .facts import CHOSEN_PORTS, NOBODY, RESERVED_PORTS
 from .features import check_feature
 from .objects import GatewayMode
 from .values import (
@@ -34,7 +34,7 @@ from .view import View, name_of
 
 EPHEMERAL_FIRST = 49153
 EPHEMERAL_LAST = 65535
-"""libnetwork's range for host ports that nobody asked for."""
+"""libnetwork's range for host ports that nobody asked for, of a host that does not say which it takes itself."""
 
 PORTS_OF_AN_ENDPOINT = 1024
 
@@ -121,6 +121,7 @@ def _bind(
     view: View, group: _Group, endpoint: EndpointCreated, taken: Sequence[PortBound], context: Context, asked: str
 ) -> list[PortBound]:
     request, hosts = group
+    chosen_from: tuple[int, ...] = ()
     if request.is_exact:
         host_port, decided_by = request.host_port, "caller"
         for host in hosts:
@@ -129,6 +130,8 @@ def _bind(
         host_port, decided_by = _from_range(view, request, hosts, taken, context, asked), "netledger"
     else:
         host_port, decided_by = _ephemeral(view, request, hosts, taken, context, asked), "netledger"
+        if _ephemeral_range(context) != (EPHEMERAL_FIRST, EPHEMERAL_LAST):
+            chosen_from = _ephemeral_range(context)
     return [
         PortBound(
             *context.origin,
@@ -139,6 +142,7 @@ def _bind(
             address=_address(endpoint, family_of(host)),
             port=request.port,
             decided_by=decided_by,
+            chosen_from=chosen_from,
         )
         for host in hosts
     ]
@@ -270,24 +274,30 @@ def _ephemeral(
 ) -> int:
     """Choose the next free one after the last that was chosen, wrapping, as libnetwork's port allocator does.
 
-    One that the host reserves is passed over.
+    One that the host reserves is passed over. A last one outside the host's range, which was another then, is none.
     """
+    low, high = _ephemeral_range(context)
     mine = [port.host_port for port in taken if port.protocol == request.protocol]
     last_chosen = view.last_ephemeral_port(context.origin.host, request.protocol)
-    last = max([port for port in mine if port >= EPHEMERAL_FIRST] or [last_chosen])
-    size = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1
-    start = last + 1 - EPHEMERAL_FIRST if last >= EPHEMERAL_FIRST else 0
+    last = max([port for port in mine if low <= port <= high] or [last_chosen])
+    size = high - low + 1
+    start = last + 1 - low if low <= last <= high else 0
     for step in range(size):
-        port = EPHEMERAL_FIRST + (start + step) % size
+        port = low + (start + step) % size
         is_reserved = context.host_ports.reserves(port)
         if port not in mine and not is_reserved and _is_free(view, request, port, hosts, (), context):
             return port
-    state = "taken or reserved (net.ipv4.ip_local_reserved_ports)" if context.host_ports.reserved else "taken"
+    state = f"taken or reserved ({RESERVED_PORTS})" if context.host_ports.reserved else "taken"
+    source, remedy = (f" ({CHOSEN_PORTS})", ", or widen it") if context.host_ports.chosen_from else ("", "")
     raise Exhausted(
         asked,
-        f"all {size} {PROTOCOL_NAMES[request.protocol]} ports from {EPHEMERAL_FIRST} to {EPHEMERAL_LAST} are {state}",
-        "ask for a port outside that range",
+        f"all {size} {PROTOCOL_NAMES[request.protocol]} ports from {low} to {high}{source} are {state}",
+        f"ask for a port outside that range{remedy}",
     )
+
+
+def _ephemeral_range(context: Context) -> tuple[int, int]:
+    return context.host_ports.chosen_from or (EPHEMERAL_FIRST, EPHEMERAL_LAST)
 
 
 def _is_free(

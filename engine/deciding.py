@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from ..dataplanes.contract import Claim, Dataplane
 from ..dataplanes.subscriber import Subscriber
-from ..domain.commands import ChooseFirewall, Command, CreateSandbox, SetSandboxKey
+from ..domain.commands import ChooseFirewall, Command, CreateEndpoint, CreateSandbox, SetSandboxKey
 from ..domain.decision import Context, Decision, Guard
 from ..domain.errors import DataplaneFault, Invalid, Refusal, Unavailable
 from ..domain.events import (
@@ -273,7 +273,7 @@ class Decider:
     ) -> Decision:
         links = self._links(links_of(self._views, self._host, command))
         blocks: tuple[TakenBlock, ...] = ()
-        ports = NOTHING_SPECIAL
+        ports = self._ask_about_ports() if _chooses_port(command) else NOTHING_SPECIAL
         for _ in range(PROBE_ROUNDS):
             known = self._known_capabilities()
             context = Context(origin, self._instance, known, obstacles, links, blocks, answers, ports)
@@ -333,9 +333,14 @@ def _is_chosen_block(event: Event) -> bool:
     return isinstance(event, PoolAllocated) and event.predefined and event.space != GLOBAL_DEFAULT
 
 
+def _chooses_port(command: Command) -> bool:
+    """Whether a host port is to be chosen, which depends on what the host says about its ports."""
+    return isinstance(command, CreateEndpoint) and any(not port.host_port for port in command.ports)
+
+
 def _is_delicate_port(event: Event) -> bool:
-    """Whether a port was chosen, which the host may reserve, or is to be reached at ::1, which it may not let."""
-    return isinstance(event, PortBound) and (event.decided_by != "caller" or is_loopback(event.host_address))
+    """Whether a port is to be reached at ::1, which the host may not let."""
+    return isinstance(event, PortBound) and is_loopback(event.host_address)
 
 
 def clock_steps(last_at: int, events: Sequence[Event]) -> list[ClockStepped]:

@@ -72,7 +72,7 @@ class Ports:
             put(self.by_number, number, {})
         put(self.by_endpoint[event.endpoint], (event.protocol, event.host_address, event.host_port), record)
         put(self.by_number[number], event.host_address, record)
-        if event.decided_by == "netledger" and event.host_port >= EPHEMERAL_FIRST:
+        if event.decided_by == "netledger" and (event.chosen_from or event.host_port >= EPHEMERAL_FIRST):
             put(self.last_chosen, (event.host, event.protocol), event.host_port)
 
     def _released(self, _: Position, event: PortReleased) -> None:

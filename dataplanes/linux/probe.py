@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...domain.facts import (
     BASIC_FEATURES,
+    CHOSEN_PORTS,
     FEATURES,
     FILTERED_LOOPBACK6,
     NOBODY,
@@ -21,6 +22,7 @@ from ...domain.facts import (
     HostLink,
     HostPorts,
     NamespaceIdentity,
+    port_range,
     reserved_ranges,
 )
 from ...domain.values import IPV4_BYTES, PROTOCOLS, SandboxKind, format_address
@@ -104,12 +106,14 @@ def holders(kernel: Kernel, claims: Sequence[Claim]) -> Mapping[Claim, str]:
 
 
 def host_ports() -> HostPorts:
-    """Read what is set about ports in the calling thread's namespace; what cannot be read reserves none."""
-    try:
-        reserved = reserved_ranges(read_sysctl(RESERVED_PORTS))
-    except OSError:
-        reserved = ()
-    return HostPorts(reserved, "" if answers_reach_loopback6() else FILTERED_LOOPBACK6)
+    """Read what is set about ports in the calling thread's namespace; what cannot be read is not said."""
+    reserved = chosen_from = ""
+    with contextlib.suppress(OSError):
+        reserved = read_sysctl(RESERVED_PORTS)
+    with contextlib.suppress(OSError):
+        chosen_from = read_sysctl(CHOSEN_PORTS)
+    unreached6 = "" if answers_reach_loopback6() else FILTERED_LOOPBACK6
+    return HostPorts(reserved_ranges(reserved), unreached6, port_range(chosen_from))
 
 
 def links(kernel: Kernel, names: Sequence[str]) -> Mapping[str, HostLink]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ...domain.errors import DataplaneFault
 from ...domain.facts import (
+    CHOSEN_PORTS,
     EVERYTHING,
     FILTERED_LOOPBACK6,
     RESERVED_PORTS,
@@ -21,6 +22,7 @@ from ...domain.facts import (
     HostPorts,
     NamespaceIdentity,
     TakenBlock,
+    port_range,
     reserved_ranges,
 )
 from ...domain.objects import (
@@ -134,10 +136,15 @@ class SimulatedDataplane:
         return [*taken, *(TakenBlock(Subnet(server, len(server) * 8), "name server") for server in self.name_servers)]
 
     def host_ports(self) -> HostPorts:
-        """Read the simulated host's settings about ports, as a test set them."""
+        """Read the simulated host's settings about ports, as a test set them.
+
+        Unless it sets `net.ipv4.ip_local_port_range` the host does not say which ones it takes itself, so that they
+        are chosen from 49153 to 65535: a kernel's own 32768 to 60999 would choose others than recorded runs have.
+        """
         own = self.kernel.own
         reserved = reserved_ranges(own.sysctls.get(RESERVED_PORTS, ""))
-        return HostPorts(reserved, FILTERED_LOOPBACK6 if own.filters_bridged(IPV6_BYTES) else "")
+        unreached6 = FILTERED_LOOPBACK6 if own.filters_bridged(IPV6_BYTES) else ""
+        return HostPorts(reserved, unreached6, port_range(own.sysctls.get(CHOSEN_PORTS, "")))
 
     def boot_id(self) -> str:
         """Name the boot that the simulated host runs in."""

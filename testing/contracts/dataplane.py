@@ -38,6 +38,7 @@ from ...domain.resolution import Resolution
 from ...domain.values import SandboxId, SandboxKind
 from ...projections.desired import lower_everything
 from ..desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+from .firewalls import FirewallContract
 from .kinds import KindsContract
 
 ObjectT = TypeVar("ObjectT", bound=KernelObject)
@@ -66,6 +67,9 @@ class Others(Protocol):
 
     def listen(self, port: int) -> None:
         """Hold a TCP port at every IPv4 address of the host."""
+
+    def set_ports(self, reserved: str, chosen_from: str) -> None:
+        """Set which ports the host reserves, like `80,90-99`, and from which it takes its own, like `40000 40100`."""
 
     def make_namespace(self, name: str) -> str:
         """Make a network namespace and return its path; the one that was there is replaced."""
@@ -165,7 +169,7 @@ def everything(world: World) -> Sequence[Command]:
     )
 
 
-class DataplaneContract(KindsContract):
+class DataplaneContract(KindsContract, FirewallContract):
     """What any dataplane keeps."""
 
     @pytest.fixture
@@ -411,7 +415,6 @@ class DataplaneContract(KindsContract):
         missing = dataplane.capabilities().missing
         assert set(missing) <= set(FEATURES)
         assert all(missing.values())
-        assert all(0 < first <= last for first, last in dataplane.host_ports().reserved), "host_ports: reserved ranges"
         assert dataplane.boot_id() == dataplane.boot_id() != ""
         assert dataplane.name, "a dataplane has a name"
 

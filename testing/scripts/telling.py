@@ -245,6 +245,8 @@ def _address(names: Names, event: AddressAllocated) -> str:
 def _port(names: Names, event: PortBound) -> str:
     outer = tell_port(event.protocol, event.host_address, event.host_port)
     chosen = ", chosen" if event.decided_by == "netledger" else ""
+    if event.chosen_from:
+        chosen += " from {}-{}".format(*event.chosen_from)
     return f"{outer} -> {format_host(event.address)}:{event.port} of {names.of(event.endpoint)}{chosen}"
 
 

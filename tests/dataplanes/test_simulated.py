@@ -6,7 +6,7 @@ import pytest
 
 from netledger.dataplanes.contract import Claim, Place, Plan, Status, Step, Verb
 from netledger.dataplanes.simulated import KernelError, SimulatedDataplane, SimulatedKernel
-from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.facts import CHOSEN_PORTS, RESERVED_PORTS, NamespaceIdentity
 from netledger.domain.objects import MAKING_ORDER, Address, Bridge, Firewall, Namespace, PortForward, VethPair
 from netledger.domain.values import SandboxKind
 from netledger.testing.contracts.dataplane import BASIC_KINDS, DataplaneContract, World, everything
@@ -33,6 +33,9 @@ class Others:
     def listen(self, port: int) -> None:
         claim = Claim(protocol=6, host_address=bytes(4), host_port=port)
         self.dataplane.obstacles[claim] = "process 7 (nginx)"
+
+    def set_ports(self, reserved: str, chosen_from: str) -> None:
+        self.dataplane.kernel.own.sysctls |= {RESERVED_PORTS: reserved, CHOSEN_PORTS: chosen_from}
 
     def make_namespace(self, name: str) -> str:
         path = f"/run/netns/{name}"

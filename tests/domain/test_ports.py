@@ -6,7 +6,7 @@ from msgspec import structs
 from netledger.domain.commands import DeleteEndpoint
 from netledger.domain.errors import Conflict, Exhausted, Invalid, Unavailable
 from netledger.domain.events import PortBound
-from netledger.domain.facts import NOBODY, Capabilities, HostPorts, reserved_ranges
+from netledger.domain.facts import NOBODY, Capabilities, HostPorts, port_range, reserved_ranges
 from netledger.domain.ports import EPHEMERAL_FIRST, EPHEMERAL_LAST, PORTS_OF_AN_ENDPOINT, in_the_way, obstacle_key
 from netledger.domain.values import PortRequest, format_address, parse_address
 from tests.desk import HOST, ORIGIN, create_endpoint, create_network, identifier
@@ -240,6 +240,83 @@ def test_reserved_ports_are_chosen_for_nobody(net):
         f"create endpoint 'e': all 16383 tcp ports from {EPHEMERAL_FIRST} to {EPHEMERAL_LAST} are taken or reserved "
         "(net.ipv4.ip_local_reserved_ports); ask for a port outside that range"
     )
+
+
+RANGE = HostPorts(chosen_from=(32768, 60999))
+
+
+def chosen(events):
+    """List the ports that were chosen, each with the range that it was chosen from."""
+    return [(event.host_port, event.chosen_from) for event in events if isinstance(event, PortBound)]
+
+
+def test_ports_are_chosen_from_the_hosts_range(net):
+    """One after the other from its first, within one endpoint too; so it goes on below 49153."""
+    made = net.do(create_endpoint("n4", "a", "80", "81", "80/udp"), host_ports=RANGE)
+    assert [port for port, _ in chosen(made)] == [32768, 32768, 32769]
+    assert {chosen_from for _, chosen_from in chosen(made)} == {(32768, 60999)}
+    net.do(DeleteEndpoint(identifier("n4/a")))
+    assert chosen(net.do(create_endpoint("n4", "b", "80"), host_ports=RANGE)) == [(32770, (32768, 60999))]
+
+
+def test_a_range_of_the_host_is_gone_round(net):
+    """After its last port comes its first one again."""
+    facts = HostPorts(chosen_from=(40000, 40002))
+    made = [chosen(net.do(create_endpoint("n4", name, "80"), host_ports=facts)) for name in "ab"]
+    net.do(DeleteEndpoint(identifier("n4/a")))
+    made += [chosen(net.do(create_endpoint("n4", name, "80"), host_ports=facts)) for name in "cd"]
+    assert [port for ((port, _),) in made] == [40000, 40001, 40002, 40000]
+
+
+def test_a_range_that_the_host_has_no_more_decides_nothing(net):
+    """The next port is of the range that the host has now: its first, if the last one is outside."""
+    net.do(create_endpoint("n4", "a", "80"), host_ports=RANGE)
+    assert chosen(net.do(create_endpoint("n4", "b", "80"))) == [(EPHEMERAL_FIRST, ())]
+    assert chosen(net.do(create_endpoint("n4", "c", "80"), host_ports=RANGE)) == [
+        (EPHEMERAL_FIRST + 1, RANGE.chosen_from)
+    ]
+    low = HostPorts(chosen_from=(1024, 1999))
+    assert chosen(net.do(create_endpoint("n4", "d", "80"), host_ports=low)) == [(1024, (1024, 1999))]
+
+
+def test_what_is_asked_for_by_number_or_range_is_taken_where_it_is(net):
+    """Whatever the host's range is; and a port that was so chosen is none to go on from."""
+    asked = ("8080:80", "9000-9001:81", "49200:82", "50000-50010:83")
+    made = chosen(net.do(create_endpoint("n4", "a", *asked), host_ports=RANGE))
+    assert made == [(8080, ()), (49200, ()), (9000, ()), (50000, ())]
+
+
+def test_when_the_hosts_range_is_taken_it_says_which(net):
+    """The range, the setting that it is from, and what to do; reserved ones within it, too."""
+    facts = HostPorts(chosen_from=(40000, 40001))
+    net.do(create_endpoint("n4", "a", "80", "81"), host_ports=facts)
+    assert str(net.refusal(Exhausted, create_endpoint("n4", "b", "80"), host_ports=facts)) == (
+        "create endpoint 'b': all 2 tcp ports from 40000 to 40001 (net.ipv4.ip_local_port_range) are taken; "
+        "ask for a port outside that range, or widen it"
+    )
+    facts = HostPorts(((40002, 40002),), chosen_from=(40000, 40002))
+    assert str(net.refusal(Exhausted, create_endpoint("n4", "b", "80"), host_ports=facts)) == (
+        "create endpoint 'b': all 3 tcp ports from 40000 to 40002 (net.ipv4.ip_local_port_range) are taken or reserved "
+        "(net.ipv4.ip_local_reserved_ports); ask for a port outside that range, or widen it"
+    )
+    net.do(create_endpoint("n4", "b", "80/udp", "8080:80"), host_ports=facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("32768\t60999", (32768, 60999)),
+        ("1 65535\n", (1, 65535)),
+        ("5 5", (5, 5)),
+        *(
+            (text, None)
+            for text in ("", "\n", "32768", "1 2 3", "2 1", "0 5", "1 65536", "-1 5", "a b", "1 b", "a 1 2")
+        ),
+    ],
+)
+def test_the_range_to_choose_from_as_the_kernel_writes_it(text, found):
+    """Two ports, the second not the smaller; anything else says nothing."""
+    assert port_range(text) == found
 
 
 @pytest.mark.parametrize(

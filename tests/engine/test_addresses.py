@@ -14,9 +14,11 @@ from netledger.domain.events import (
     EndpointDeleted,
     EndpointLeft,
     PoolAllocated,
+    PortBound,
     SandboxLost,
 )
 from netledger.domain.facts import NamespaceIdentity
+from netledger.domain.ports import EPHEMERAL_LAST
 from netledger.domain.values import PoolId, parse_address, parse_port
 from netledger.projections.occupancy import why_full
 from netledger.testing.checkers import check_everything
@@ -77,6 +79,33 @@ def test_the_host_is_asked_about_ports_only_where_it_matters(controller, datapla
     with pytest.raises(Unavailable, match="bridged packets pass ip6tables"):
         network.create_endpoint("far", ports=["[::1]:8082:80"])
     assert asked == [1, 1, 1]
+
+
+def test_a_port_is_chosen_from_the_range_that_the_host_takes_itself(controller, dataplane):
+    """As it is set when the port is chosen; also where all of the usual range is held; a start reads it in the log."""
+    network = controller.create_network("a", subnets=["10.0.0.0/24"])
+    usual = network.create_endpoint("usual", ports=["80"]).info().port_map
+    dataplane.kernel.own.sysctls["net.ipv4.ip_local_port_range"] = "40000\t40001"
+    low = network.create_endpoint("low", ports=["80"]).info().port_map
+    assert (usual, low) == ({"80/tcp": ("0.0.0.0:49153",)}, {"80/tcp": ("0.0.0.0:40000",)})
+    with pytest.raises(Exhausted, match=r"all 2 tcp ports from 40000 to 40001 \(net\.ipv4\.ip_local_port_range\)"):
+        network.create_endpoint("more", ports=["80", "81"])
+    dataplane.kernel.own.sysctls["net.ipv4.ip_local_port_range"] = "49153 49153"
+    with pytest.raises(Exhausted, match="all 1 tcp ports"):
+        network.create_endpoint("more", ports=["80"])
+    dataplane.kernel.own.sysctls["net.ipv4.ip_local_port_range"] = "49153 49154"
+    assert network.create_endpoint("more", ports=["80"]).info().port_map == {"80/tcp": ("0.0.0.0:49154",)}
+    bound = [event for record in controller.history() if isinstance(event := record.event, PortBound)]
+    assert [event.chosen_from for event in bound] == [(), (40000, 40001), (49153, 49154)]
+
+
+def test_a_full_usual_range_is_no_matter_where_the_host_has_another(controller, dataplane, monkeypatch):
+    """The host is asked before the first decision, not after one that has already refused."""
+    monkeypatch.setattr("netledger.domain.ports.EPHEMERAL_FIRST", EPHEMERAL_LAST)
+    network = controller.create_network("a", subnets=["10.0.0.0/24"])
+    network.create_endpoint("full", ports=[f"{EPHEMERAL_LAST}:80"])
+    dataplane.kernel.own.sysctls["net.ipv4.ip_local_port_range"] = "32768 60999"
+    assert network.create_endpoint("b", ports=["80"]).info().port_map == {"80/tcp": ("0.0.0.0:32768",)}
 
 
 def test_a_claim_finds_out_that_the_owner_is_gone(controller, dataplane, blue):

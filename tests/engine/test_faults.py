@@ -4,9 +4,10 @@ from unittest import mock
 
 import pytest
 
+from netledger import Controller
 from netledger.dataplanes import subscriber as subscriber_module
 from netledger.dataplanes.contract import Verb
-from netledger.dataplanes.simulated import SimulatedDataplane
+from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.commands import (
     AddAlias,
     DeleteEndpoint,
@@ -18,6 +19,7 @@ from netledger.domain.commands import (
 from netledger.domain.errors import DataplaneFault
 from netledger.domain.events import (
     DataplaneFaulted,
+    DriftDetected,
     DriftRepaired,
     EndpointAbandoned,
     EndpointDeleted,
@@ -26,7 +28,7 @@ from netledger.domain.events import (
     NetworkCreated,
     NetworkDeleted,
 )
-from netledger.domain.objects import Address, Bridge, Firewall, Namespace, PortForward, Route, VethPair
+from netledger.domain.objects import Address, Bridge, Firewall, Key, Namespace, PortForward, Route, VethPair
 from netledger.projections.desired import lower_everything
 from netledger.replay import drift, rebuild, repair
 from netledger.testing.checkers import check_log
@@ -109,6 +111,30 @@ def check(controller, kernel, *, but=()):
         wanted = dict(lower_everything(views, controller.host))
     there = {key: made for key, made in kernel.objects.items() if not isinstance(made, but)}
     assert there == {key: made for key, made in wanted.items() if not isinstance(made, but)}
+
+
+@pytest.mark.parametrize("verb", ["leave", "delete"])
+def test_what_was_gone_already_is_a_sign_that_the_firewall_is(verb):
+    """A change that only removes puts all of the rest back, and the log says so; a whole firewall is not looked at."""
+    kernel = SimulatedKernel()
+    dataplane = SimulatedDataplane(kernel)
+    asked = []
+    with Controller.open(dataplane=dataplane) as controller:
+        network = controller.create_network("n1", subnets=["10.1.0.0/24"])
+        for name, port in (("a", "8080:80"), ("b", "8081:80"), ("c", "8082:80")):
+            network.create_endpoint(name, ports=[port]).join(controller.create_sandbox(name))
+        observe, dataplane.observe = dataplane.observe, lambda places: asked.append(1) or observe(places)
+        controller.endpoint("c").leave()
+        assert asked == []
+        kernel.remove(Firewall())
+        endpoint = controller.endpoint("b")
+        endpoint.leave() if verb == "leave" else endpoint.delete(force=True)
+        assert asked == [1]
+        kinds = [type(record.event) for record in controller.history()][-2:]
+        assert kinds == [DriftDetected, DriftRepaired]
+        assert drift(controller).agrees
+        assert Key("port/tcp/0.0.0.0:8080") in kernel.objects
+        assert Key("port/tcp/0.0.0.0:8081") not in kernel.objects
 
 
 @pytest.mark.parametrize("kind", [Bridge, Address])

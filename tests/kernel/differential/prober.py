@@ -44,9 +44,12 @@ NO_DELAYS = {
     "net/ipv6/icmp/ratelimit": "0",
     "net/ipv4/route/flush": "1",  # what was found out about the sizes that a way takes
     "net/ipv6/route/mtu_expires": "0",
-    "net/ipv4/ip_local_port_range": "20000 30000",  # away from the ports that are published
 }
 """Errors come as often as there is one to tell, and nothing is remembered."""
+
+SOURCES = Path("/proc/sys/net/ipv4/ip_local_port_range")
+AWAY = "20000 30000"
+"""From where the sockets of a round take their own ports: away from those that a host chooses to publish."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,10 @@ class Prober:
         with contextlib.closing(_Round(numbered)) as asked:
             for place, path in places.items():
                 self.visit([path], lambda place=place: asked.make(place))
-            return asked.run()
+            answers = asked.run()
+        for place, path in places.items():
+            self.visit([path], lambda place=place: SOURCES.write_text(asked.sources[place], encoding="ascii"))
+        return answers
 
     def visit(self, paths: Iterable[Path], work: Callable[[], object]) -> None:
         """Do something in each of these namespaces."""
@@ -159,6 +165,8 @@ class _Round:
     clients: dict[int, _Client] = field(default_factory=dict)
     seen: dict[int, tuple[str, str]] = field(default_factory=dict)
     """By question: the place where it arrived, and the address that it came from there."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """By place: from where it otherwise takes the ports of its own sockets."""
 
     # --- within a namespace
 
@@ -166,6 +174,8 @@ class _Round:
         """Make the sockets of one place."""
         for name, value in NO_DELAYS.items():
             Path("/proc/sys", name).write_text(value, encoding="ascii")
+        self.sources[place] = SOURCES.read_text(encoding="ascii")
+        SOURCES.write_text(AWAY, encoding="ascii")
         self.listen(place)
         for number, question in self.questions.items():
             if question.source == place:

@@ -28,13 +28,27 @@ from netledger.dataplanes.simulated.fabric import Fabric
 from netledger.dataplanes.simulated.model import RouteEntry
 from netledger.dataplanes.simulated.packets import Reach, Spot, Verdict
 from netledger.domain.commands import Command, CreateSandbox, SetSandboxKey
-from netledger.domain.facts import Capabilities
+from netledger.domain.facts import CHOSEN_PORTS, Capabilities
 from netledger.domain.objects import KernelObject, Key, Sysctl
 from netledger.domain.values import SandboxId, SandboxKind, Subnet, format_address, parse_address
 from netledger.replay import repair
 from netledger.testing.author import Universe
 
-from .prober import ICMP, LISTENED, NO_ROUTE, REACHED, REFUSED, SILENCE, TCP, TOO_BIG, UDP, Answer, Prober, Question
+from .prober import (
+    ICMP,
+    LISTENED,
+    NO_ROUTE,
+    REACHED,
+    REFUSED,
+    SILENCE,
+    SOURCES,
+    TCP,
+    TOO_BIG,
+    UDP,
+    Answer,
+    Prober,
+    Question,
+)
 
 LEDGER = "0a1b2c3d" + "0" * 8 + "feedc0de" + "0" * 8
 HOST, OUTSIDE = "host", "outside"
@@ -71,6 +85,7 @@ class Alike(SimulatedDataplane):
     def __init__(self, kernel: SimulatedKernel, real: LinuxDataplane) -> None:
         super().__init__(kernel)
         self._real = real
+        self.firewall = real.firewall
         self.name_servers = [taken.block.address for taken in real.taken_blocks() if taken.use == "name server"]
 
     def capabilities(self, firewall: str = "") -> Capabilities:
@@ -111,6 +126,7 @@ class Twins:
         for own in (self.kernel.own, outside.own):
             own.listeners = LISTENING
         self.filter_bridged("1" if filters_bridged else "0")
+        self.prober.visit([self.paths[HOST]], self._choose_ports_alike)
         self.steps.clear()
 
         real = LinuxDataplane(Instance(LEDGER[:8]), str(self.paths[HOST]), firewall=firewall)
@@ -327,6 +343,9 @@ class Twins:
             if place == OUTSIDE:
                 lines += [f"route add default via {ADDRESSES[HOST][0]}", f"route add ::/0 via {ADDRESSES[HOST][1]}"]
             ip(*lines, namespace=name)
+
+    def _choose_ports_alike(self) -> None:
+        self.kernel.own.sysctls[CHOSEN_PORTS] = SOURCES.read_text(encoding="ascii")
 
     def _with_identity(self, command: Command) -> Command:
         """Say which namespace is really at the path of one that somebody else makes."""

@@ -44,6 +44,9 @@ class Log:
         self.ports: dict[tuple[int, bytes, int], Fields] = {}
         self.published: set[tuple[str, int]] = set()
         self.gateways: dict[tuple[str, int], str] = {}
+        self.firewall = ""
+        self.retiring: list[str] = []
+        """The firewalls before it whose rules may still be there."""
         self._chain = b""
         self._folds: dict[str, Callable[[Fields], None]] = {
             "PoolAllocated": self._pool_allocated,
@@ -67,7 +70,8 @@ class Log:
             "PortsRevoked": lambda event: self.published.remove((event["endpoint"], event["family"])),
             "GatewayElected": self._gateway_elected,
             "HostRegistered": lambda event: None,
-            "FirewallChosen": lambda event: None,
+            "FirewallChosen": self._firewall_chosen,
+            "FirewallRetired": lambda event: self.retiring.remove(event["backend"]),
         }
 
     @property
@@ -110,6 +114,14 @@ class Log:
         self.problems[before:] = [
             f"position {position}: {problem}; {name} {event}" for problem in self.problems[before:]
         ]
+
+    def _firewall_chosen(self, event: Fields) -> None:
+        backend = event["backend"]
+        if self.firewall not in {"", backend}:
+            self.retiring.append(self.firewall)
+        if backend in self.retiring:
+            self.retiring.remove(backend)
+        self.firewall = backend
 
     def _put(self, holders: dict[Any, Any], key: Any, holder: Any) -> None:
         if key in holders:

@@ -55,6 +55,9 @@ CALLS = {
     # When nobody waits.
     "reap": f"{LINUX}.dataplane:reap",
     "prepare_room": f"{LINUX}.dataplane:prepare_room",
+    # A move to another firewall.
+    "use a firewall": f"{LINUX}.dataplane:LinuxDataplane.use_firewall",
+    "retire a firewall": f"{LINUX}.dataplane:LinuxDataplane.retire",
     # The start of a state directory.
     "take the lock": "netledger.ledger.state:HostLock.__init__",
     "make the log": "netledger.ledger.sqlite_file:create",
@@ -71,6 +74,12 @@ SIDES = ("before", "after")
 
 AT_THE_START = frozenset({"take the lock", "make the log", "publish the log", "fold the log", "register the host"})
 """What only opening comes by."""
+
+ONLY_AT_A_MOVE = frozenset({"use a firewall", "retire a firewall"})
+"""What nothing but moving to another firewall comes by."""
+
+AT_A_MOVE = ("COMMIT", "use a firewall", "make_firewall", "retire a firewall")
+"""What such a move comes by, in its order, as far as it matters to it."""
 
 AT_THE_END = frozenset({"close the dataplane", "flush cursors", "close the log", "release the lock"})
 """What only closing comes by."""

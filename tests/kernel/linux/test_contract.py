@@ -11,6 +11,7 @@ import pytest
 
 from netledger.dataplanes.contract import Instance
 from netledger.dataplanes.linux import LinuxDataplane
+from netledger.domain.facts import CHOSEN_PORTS, RESERVED_PORTS
 from netledger.testing.contracts.dataplane import DataplaneContract
 from tests.kernel.linux.conftest import inside, shell
 
@@ -45,6 +46,15 @@ class Others:
             return made
 
         self.stack.enter_context(inside(self.host, work))
+
+    def set_ports(self, reserved: str, chosen_from: str) -> None:
+        """Write both settings of the host's namespace."""
+
+        def work() -> None:
+            for name, value in ((RESERVED_PORTS, reserved), (CHOSEN_PORTS, chosen_from)):
+                Path("/proc/sys", *name.split(".")).write_text(f"{value}\n", encoding="ascii")
+
+        inside(self.host, work)
 
     def make_namespace(self, name: str) -> str:
         """Make a namespace as ip-netns(8) does."""

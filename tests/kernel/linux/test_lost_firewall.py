@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netledger import Controller
+from netledger.dataplanes.linux import LinuxDataplane
 from netledger.domain.events import DriftDetected, DriftRepaired
 from netledger.replay import drift
 
@@ -80,6 +81,61 @@ def test_a_change_puts_a_lost_firewall_back(stage, services, tmp_path, firewall,
         assert not any("8082" in line or "10.3" in line for line in found.differences)
         assert drift(controller).agrees
         assert len(addresses) == 2
+
+
+@pytest.mark.parametrize(
+    ("firewall", "command"),
+    [
+        ("nftables", LOSSES["nftables"][0]),
+        ("iptables", LOSSES["iptables"][0]),
+        ("iptables", LOSSES["iptables"][3]),  # a port has rules in no other table, so that it does not notice another's
+    ],
+)
+@pytest.mark.parametrize("change", ["a port is left", "a port is deleted", "a network is deleted"])
+def test_a_change_that_only_removes_puts_a_lost_firewall_back(stage, services, tmp_path, firewall, command, change):
+    """What it removes was gone already, which is no fault; what is still called for is there again, and that alone."""
+    with Controller.open(tmp_path / "state", namespace=str(stage.host), firewall=firewall) as controller:
+        for number, name in enumerate(("one", "two", "three")):
+            controller.create_network(name, subnets=[f"10.{number}.0.0/24", f"fd0{number}::/64"])
+        attach(controller, services, "one", "a", 8080)
+        attach(controller, services, "two", "b", 8081)
+        attach(controller, services, "two", "c", 8082)
+        stage.run("sh", "-c", command.format(instance=controller.id[:8]))
+        if change == "a port is left":
+            controller.endpoint("c").leave()
+        elif change == "a port is deleted":
+            controller.endpoint("c").delete(force=True)
+        else:
+            controller.network("three").delete()
+        assert ask_all([Probe(stage.outside, HOST4, 8080), Probe(stage.outside, HOST6, 8081)]) == [OUTSIDE4, OUTSIDE6]
+        found, mended = drifts(controller)
+        assert (type(found), type(mended)) == (DriftDetected, DriftRepaired)
+        assert found.reason == "a change found that the firewall was not whole"
+        assert any("port/tcp/0.0.0.0:8080" in line for line in found.differences) or firewall == "iptables"
+        assert not any("8082" in line for line in found.differences) or change == "a network is deleted"
+        assert drift(controller).agrees
+
+
+@pytest.mark.parametrize("firewall", ["nftables", "iptables"])
+def test_what_is_removed_from_a_whole_firewall_is_looked_for_nowhere(stage, tmp_path, monkeypatch, firewall):
+    """Endpoints, networks and the firewall itself go without anything being read back."""
+    asked = []
+    with Controller.open(tmp_path / "state", namespace=str(stage.host), firewall=firewall) as controller:
+        for number, (name, icc) in enumerate((("one", True), ("two", False), ("three", True))):
+            options = {"com.docker.network.bridge.enable_icc": icc}
+            subnets = [f"10.{number}.0.0/24", f"fd0{number}::/64"]
+            network = controller.create_network(name, subnets=subnets, options=options, internal=name == "three")
+            for each in range(2):
+                endpoint = network.create_endpoint(f"{name}{each}", ports=[] if name == "three" else ["80", "53/udp"])
+                endpoint.join(controller.create_sandbox(f"{name}{each}"))
+        monkeypatch.setattr(LinuxDataplane, "observe", lambda *_: asked.append("observe"))
+        for name in ("one", "two", "three"):
+            controller.endpoint(f"{name}0").leave()
+            controller.endpoint(f"{name}0").delete()
+            controller.sandbox(f"{name}1").delete(force=True)
+            controller.network(name).delete(force=True)
+        assert drifts(controller) == []
+    assert asked == []
 
 
 def test_a_firewall_that_is_whole_is_left_alone(stage, services, tmp_path):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from netledger import Controller
 from netledger.dataplanes.contract import Claim, Instance, Plan, Step, Verb
@@ -19,13 +20,15 @@ from netledger.dataplanes.linux.firewall import iptables
 from netledger.dataplanes.linux.probe import OF_SOME_KERNELS
 from netledger.dataplanes.linux.routes import name_servers
 from netledger.domain.commands import CreateNetwork
-from netledger.domain.facts import BASIC_FEATURES, FEATURES, NOTHING_SPECIAL, HostPorts
+from netledger.domain.errors import Exhausted
+from netledger.domain.facts import BASIC_FEATURES, FEATURES, HostPorts
 from netledger.domain.objects import Firewall
 from netledger.domain.values import NetworkId, format_address
 
 from .conftest import shell
 
 TCP, UDP = 6, 17
+KERNELS_OWN = HostPorts(chosen_from=(32768, 60999))
 
 
 def test_this_kernel_can_everything(stage):
@@ -89,9 +92,12 @@ def test_what_the_host_says_about_ports(stage):
     """Of its own namespace: no reserved port is chosen; ::1 is reached unless bridged packets are filtered."""
     setting = "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
     stage.run("sh", "-c", f"! test -e {setting} || echo 0 > {setting}")
-    assert stage.dataplane.host_ports() == NOTHING_SPECIAL
+    assert stage.dataplane.host_ports() == KERNELS_OWN
     stage.run("sh", "-c", "echo 49153-49155,49157 > /proc/sys/net/ipv4/ip_local_reserved_ports")
-    assert stage.dataplane.host_ports() == HostPorts(((49153, 49155), (49157, 49157)))
+    ranges = ((49153, 49155), (49157, 49157))
+    assert stage.dataplane.host_ports() == structs.replace(KERNELS_OWN, reserved=ranges)
+    stage.run("sh", "-c", "echo 49153 60000 > /proc/sys/net/ipv4/ip_local_port_range")
+    assert stage.dataplane.host_ports() == HostPorts(ranges, chosen_from=(49153, 60000))
     stage.run("sh", "-c", f"! test -e {setting} || echo 1 > {setting}")
     if stage.run("sh", "-c", f"cat {setting} || true"):
         assert "ip6tables" in stage.dataplane.host_ports().unreached6
@@ -101,6 +107,22 @@ def test_what_the_host_says_about_ports(stage):
             chosen = network.create_endpoint(name, ports=["80"]).info().port_map
             assert chosen == {"80/tcp": (f"0.0.0.0:{expected}",)}
         network.create_endpoint("c", ports=["49155:80"])
+
+
+def test_a_port_is_chosen_from_the_range_of_the_host(stage):
+    """The kernel's own at first; then as it is set in this namespace, until it is full."""
+    with Controller.open(dataplane=stage.dataplane, recover=False) as controller:
+        network = controller.create_network("n", subnets=["10.5.0.0/24"])
+
+        def choose(name):
+            return network.create_endpoint(name, ports=["80"]).info().port_map["80/tcp"]
+
+        assert [choose("a"), choose("b")] == [("0.0.0.0:32768",), ("0.0.0.0:32769",)]
+        stage.run("sh", "-c", "echo 41000 41001 > /proc/sys/net/ipv4/ip_local_port_range")
+        assert [choose("c"), choose("d")] == [("0.0.0.0:41000",), ("0.0.0.0:41001",)]
+        with pytest.raises(Exhausted, match=r"41000 to 41001 \(net\.ipv4\.ip_local_port_range\) are taken"):
+            choose("e")
+        network.create_endpoint("f", ports=["8080:80", "49153:81"])
 
 
 def test_a_block_is_chosen_beside_the_hosts_routes(stage):
