@@ -165,8 +165,10 @@ class Subscriber:
         self._whereabouts.leave_behind(there, strays)
         self._add_owed(there, wanted, owners, strays)
         advance = self._apply(self._plan(wanted, there, strays), owners)
-        if any(map(_is_lost, advance.faults)) or any(map(_was_gone, advance.outcomes)):
+        if any(map(_is_lost, advance.faults)):
             advance = self._restore_firewall(advance)
+        elif any(map(_was_gone, advance.outcomes)):
+            advance = self._restore_beside(advance)
         self._forget_pending()
         return advance
 
@@ -221,6 +223,15 @@ class Subscriber:
             (*advance.mended, *again.mended),
             tuple(step for step in plan.steps if step.key not in asked),
         )
+
+    def _restore_beside(self, advance: Advance) -> Advance:
+        """Do the same where an advance itself was done; that the rest cannot be had is no fault of what it removed."""
+        owed = dict(self._owed)
+        restored = self._restore_firewall(advance)
+        if restored.faults == advance.faults:
+            return restored
+        self._owed = owed
+        return advance
 
     def _plan_firewall(self, there: Objects) -> Plan:
         """Plan what makes the rules that are there into those that the log calls for, and nothing else."""

@@ -135,6 +135,11 @@ def test_what_was_gone_already_is_a_sign_that_the_firewall_is(verb):
         assert drift(controller).agrees
         assert Key("port/tcp/0.0.0.0:8080") in kernel.objects
         assert Key("port/tcp/0.0.0.0:8081") not in kernel.objects
+        kernel.remove(Firewall())
+        dataplane._faults = lambda step: BUSY if step.key == "firewall" else 0
+        controller.endpoint("a").delete(force=True)  # is done, whatever becomes of the rest
+        assert [type(record.event) for record in controller.history()].count(DriftDetected) == 1
+        assert not drift(controller).agrees
 
 
 @pytest.mark.parametrize("kind", [Bridge, Address])
