@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import time
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -30,6 +31,9 @@ Parented: TypeAlias = Macvlan | Ipvlan
 
 TRIES = 3
 """A name can be taken again by one of ours that is deleted meanwhile."""
+ADDRESS_TRIES = 50
+ADDRESS_PAUSE_SECONDS = 0.02
+"""The parent knows a MAC address as long as the interface is there of a namespace that was unmounted and is dying."""
 
 
 def make_parented(run: Run, numbers: Iterable[int]) -> None:
@@ -98,6 +102,11 @@ def _dress(run: Run, number: int, wanted: Parented, parent: Link, conversation: 
     if wanted.up:
         messages.append(set_link(name=wanted.name, up=True))
     failures = conversation.attempt(messages)
+    for _ in range(ADDRESS_TRIES):
+        if not any(failure.number == errno.EADDRINUSE for failure in failures.values()):
+            break
+        time.sleep(ADDRESS_PAUSE_SECONDS)
+        failures = conversation.attempt(messages)
     for failure in failures.values():
         run.fail_for(number, failure)
     if failures:

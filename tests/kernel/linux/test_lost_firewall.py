@@ -63,7 +63,7 @@ def test_a_change_puts_a_lost_firewall_back(stage, services, tmp_path, firewall,
         _, others = attach(controller, services, "two", "b", 8081)
         apart = [Probe(key, text, 80) for text in others]
         published = [(Probe(stage.outside, HOST4, 8080), OUTSIDE4), (Probe(stage.outside, HOST6, 8081), OUTSIDE6)]
-        assert ask_all(apart) == [None, None]
+        assert ask_all(apart, [None, None]) == [None, None]
         stage.run("sh", "-c", command.format(instance=controller.id[:8]))
         if "filter" in command or "nat" not in command:
             assert None not in ask_all(apart)
@@ -72,7 +72,7 @@ def test_a_change_puts_a_lost_firewall_back(stage, services, tmp_path, firewall,
             published.append((Probe(stage.outside, HOST4, 8082), OUTSIDE4))
         else:
             controller.create_network("three", subnets=["10.3.0.0/24"])
-        assert ask_all(apart) == [None, None]
+        assert ask_all(apart, [None, None]) == [None, None]
         assert ask_all([probe for probe, _ in published]) == [seen for _, seen in published]
         found, mended = drifts(controller)
         assert (type(found), type(mended)) == (DriftDetected, DriftRepaired)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,19 @@ def test_it_comes_back_when_its_parent_was_deleted(stage, controller):
     assert drift(controller).lines == ()
     with stage.listening(web, WEB[0], 80) as listener:
         assert stage.reach(db, WEB[0], 80, listener) == DB[0]
+
+
+def test_its_address_is_free_only_when_the_old_namespace_has_died(stage, controller):
+    """Somebody unmounts it, and it dies a little later: a repair waits for that."""
+    network = controller.create_network("lan", "macvlan", subnets=LAN[:1], options={"parent": "uplink"})
+    web = attach(controller, network, "web", WEB[:1])
+    with Path(web).open("rb") as held:
+        stage.run("umount", "--lazy", web)
+        death = threading.Timer(0.3, held.close)
+        death.start()
+        assert not repair(controller).faults
+        death.join()
+    assert drift(controller).lines == ()
 
 
 def test_an_interface_of_somebody_else_is_in_the_way(stage, controller):
