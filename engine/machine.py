@@ -184,11 +184,15 @@ class Machine(Struct):
         return advance
 
     def _record_restored(self, advance: Advance, author: Author) -> None:
-        """Append that a change found the firewall taken away, and that it was made again, if it was."""
+        """Append that a change found the firewall taken away, and that it was made again, if it was.
+
+        Where something else is still owed to the host, it is not mended before that is.
+        """
+        assert self.subscriber is not None, "only a subscriber restores"
         lines = describe(advance.restored)
         origin = self.origin(author, here().now())._replace(reason=FOUND_BY_A_CHANGE)
         restored = {step.key for step in advance.restored}
-        is_whole = not any(fault.outcome.step.key in restored for fault in advance.faults)
+        is_whole = not any(fault.outcome.step.key in restored for fault in advance.faults) and not self.subscriber.owes
         found = [DriftDetected(*origin, differences=lines)]
         self.record([*found, *([DriftRepaired(*origin, repairs=lines)] if is_whole else [])])
 

@@ -186,6 +186,7 @@ def _make_good(machine: Machine, author: Author, *, firewall: FirewallRequest | 
     """Register a new host, choose its firewall, notice a reboot, and apply what the last process left undone."""
     views, dataplane = machine.views, machine.dataplane
     boot = dataplane.boot_id() if dataplane is not None and not dataplane.is_volatile else ""
+    is_older = views.host(machine.host) is not None
     if views.host(machine.host) is None:
         registered = machine.execute([RegisterHost(machine.host, here().host_name(), boot)], author)
         if views.host(machine.host) is None:  # else another process has just done it
@@ -201,7 +202,10 @@ def _make_good(machine: Machine, author: Author, *, firewall: FirewallRequest | 
         return None
     since, move = machine.subscriber.applied, "" if dataplane.is_volatile else _move(machine)
     has_rebooted = _has_booted(machine, since)
-    must_compare = has_rebooted or views.faults.owes(machine.host) or (move and machine.subscriber.is_behind)
+    is_unknown = is_older and since == NOWHERE  # a restored log, or one that this kernel has seen nothing of
+    must_compare = (
+        has_rebooted or is_unknown or views.faults.owes(machine.host) or (move and machine.subscriber.is_behind)
+    )
     if not dataplane.is_volatile and must_compare:
         plan, _ = machine.subscriber.compare()
         advance = machine.carry_out(plan, author)

@@ -30,6 +30,7 @@ def restore(backup: Path, directory: Path) -> Verification:
             raise LedgerDamaged(f"{asked}: {where}{found.problem}; take another backup", found.bad_position or 0)
         state = StateDirectory.open(directory)
         if state.ledger.exists():
-            raise Conflict(asked, "there is a ledger in it", "name another directory, or move that ledger away first")
+            raise Conflict(asked, "there is a ledger in it", "name another directory, or move that one away first")
         ledger.backup(state.ledger)
-    return found
+    with Ledger.open(state.ledger, read_only=True, create=False) as restored:
+        return restored.verify()

@@ -145,6 +145,8 @@ def backup(readers: Readers, path: Path, destination: Path) -> None:
             closing(sqlite3.connect(unfinished)) as copy,
         ):
             reader.backup(copy)
+            with copy:
+                copy.execute("DELETE FROM cursors")  # of a kernel that knows nothing of the copy
         publish(unfinished, destination)
     except FileExistsError:
         raise LedgerError(f"back up {path}: {destination} is there already; name another file") from None

@@ -68,6 +68,16 @@ class Reachability:
         return Likeness(self.fabric.hosts)
 
     @cached_property
+    def _holders(self) -> dict[bytes, str]:
+        """Which host has an address that others reach; of two the first, as packets find it."""
+        found: dict[bytes, str] = {}
+        for name in self._states:
+            for address in self.fabric.addresses_of(Spot(name)):
+                if not is_loopback(address):
+                    found.setdefault(address, name)
+        return found
+
+    @cached_property
     def askers(self) -> list[list[Asker]]:
         """Everybody who asks, by what is alike: containers that are in a namespace, hosts, the machine outside."""
         groups: dict[Kind, list[Asker]] = {}
@@ -148,12 +158,14 @@ class Reachability:
             target: Kind = (self._likeness.of(spot), own.index(offer.inner) if offer.inner in own else None)
         else:
             target = (host, offer.network, self._likeness.of_address(offer.inner))
-        table, own_port = kernel.own.firewall, (offer.protocol, offer.host_port)
-        is_published = table is not None and (offer.protocol, offer.host_address, offer.host_port) in table.ports
-        is_heard = kernel.own.listeners is None or own_port in kernel.own.listeners
+        holder = self._holders.get(offer.host_address, host)  # the host to which the packets go, whoever publishes
+        there, own_port = self.fabric.hosts[holder].own, (offer.protocol, offer.host_port)
+        published = there.firewall.ports if there.firewall is not None else {}
+        is_published = (offer.protocol, offer.host_address, offer.host_port) in published
+        is_heard = there.listeners is None or own_port in there.listeners
         inside = kernel.namespaces.get(offer.sandbox)
         listened = inside is None or inside.listeners is None or (offer.protocol, offer.port) in inside.listeners
-        return target, offer.protocol, offer.host_address, is_published, is_heard, listened
+        return target, offer.protocol, offer.host_address, holder, is_published, is_heard, listened
 
     def _verdict(self, pair: tuple[Asker, Asked] | None) -> Verdict | None:
         """Ask; what another answers, who has the same address, is not reached."""

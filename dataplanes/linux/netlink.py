@@ -67,6 +67,10 @@ class _Recent(dict[T, None]):
             while len(self) > REMEMBERED:
                 self.pop(next(iter(self)), None)
 
+    def forget(self, what: T) -> None:
+        """Forget one that has been met, or did not come to be."""
+        self.pop(what, None)
+
 
 own_ports = _Recent[int]()
 """The port ids that this process's conversations have had.

@@ -194,7 +194,9 @@ class Watcher:
         is_end = link.kind == "veth" and not link.is_up and not link.peer
         if not is_end and (link.alias, link.index) not in own_removals:
             return False
-        if not is_gone:
+        if is_gone:
+            own_removals.forget((link.alias, link.index))  # the next one of its endpoint may have the same index
+        else:
             self._dying.add((where, link.index))
         return True
 

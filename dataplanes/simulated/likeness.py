@@ -27,7 +27,11 @@ class Likeness:
         self._kernels = hosts
         spaces = {Spot(name, key): space for name, kernel in hosts.items() for key, space in kernel.namespaces.items()}
         self._told_apart = {address for space in spaces.values() for _, address in space.neighbours}
-        """Addresses that somebody has written down by hand."""
+        self._told_apart |= {route.gateway for space in spaces.values() for route in space.routes if route.gateway}
+        """Addresses that somebody has written down: as neighbours, or as gateways."""
+        macs = Counter(_on_link(device) for space in spaces.values() for device in space.devices.values())
+        self._twice = {there for there, number in macs.items() if number > 1}
+        """MAC addresses that several interfaces of a link have: whose a frame is depends on more than kinds."""
         self._prefixes = _prefixes(spaces.values())
         self._kinds = {spot: self._kind(spot, space) for spot, space in spaces.items()}
         holders: dict[bytes, Counter[int]] = {}
@@ -50,7 +54,8 @@ class Likeness:
             for prefix, networks in self._prefixes.get(width, {}).items()
             if number >> (width - prefix) in networks
         )
-        return self._number((inside, self._holders.get(address)))
+        exactly = address if address in self._told_apart else b""
+        return self._number((width, inside, exactly, self._holders.get(address)))
 
     def _kind(self, spot: Spot, space: NetworkNamespace) -> int:
         if not spot.sandbox or space.firewall is not None:
@@ -89,6 +94,7 @@ class Likeness:
             networks,
         )
         is_known = self._told_apart.isdisjoint(address for address, _ in device.addresses) and not device.children
+        is_known = is_known and _on_link(device) not in self._twice
         match device:
             case Loopback():
                 return told
@@ -107,6 +113,17 @@ class Likeness:
     def _number(self, kind: Kind) -> int:
         """Give a kind a number, so that it is compared once."""
         return self._numbers.setdefault(kind, len(self._numbers))
+
+
+def _on_link(device: Device) -> tuple[int, bytes]:
+    """Tell which bridge an interface is on, and its MAC address there; all that stand on parents are on one link."""
+    match device:
+        case Veth(peer=Veth(bridge=BridgeDevice() as bridge)):
+            return id(bridge), device.mac
+        case Macvlan():
+            return 0, device.mac
+        case _:
+            return (0 if device.children else id(device)), device.mac
 
 
 def _own(space: NetworkNamespace) -> list[bytes]:

@@ -42,7 +42,7 @@ class Address(Struct, frozen=True):
         return f"{'tcp' if self.tls is None else 'https'}://{host}:{self.port}"
 
 
-class _Tls(Struct, frozen=True):
+class _Tls(Struct, frozen=True, forbid_unknown_fields=True):
     """How a .json file asks for TLS, in Docker's words."""
 
     InsecureSkipVerify: bool = False
@@ -140,7 +140,9 @@ def _read(name: str, file: Path) -> Address:
         raise Invalid(asked, f"it is no plugin specification: {error}") from None
     address = parse_address(specification.Addr, asked, str(file))
     wanted = specification.TLSConfig
-    return address if wanted in {None, _Tls()} else structs.replace(address, tls=_tls(wanted, address, asked))
+    if wanted is None or (address.path and wanted == _Tls()):
+        return address
+    return structs.replace(address, tls=_tls(wanted, address, asked))
 
 
 def _tls(wanted: _Tls, address: Address, asked: str) -> Tls:

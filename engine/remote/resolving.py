@@ -7,18 +7,22 @@ Knows nothing of: what is said on connections.
 
 from __future__ import annotations
 
+import errno
 import os
-import queue
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 Found: TypeAlias = list[tuple[Any, ...]]
 """As `socket.getaddrinfo` has it: family, kind, protocol, canonical name, socket address."""
 
-_looking: set[tuple[str, int]] = set()
-"""What a thread is looking up now: a resolver that hangs holds one thread for each name, not one for each call."""
+_looking: dict[tuple[str, int], tuple[Future[Found], float]] = {}
+"""What a thread is looking up now, and since when.
+
+A resolver that hangs holds one thread for each name, not one for each call.
+"""
 os.register_at_fork(after_in_child=_looking.clear)  # which has no such threads
 
 
@@ -57,24 +61,23 @@ def resolve(host: str, port: int, seconds: float) -> Found:
 
 
 def _look_up(host: str, port: int, seconds: float) -> Found:
-    answers: queue.SimpleQueue[Found | Exception] = queue.SimpleQueue()
-    if (host, port) in _looking:
-        raise TimeoutError
-    _looking.add((host, port))
-    threading.Thread(target=_ask, args=(host, port, answers), name=f"look up {host}", daemon=True).start()
-    try:
-        answer = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    answer, begun = _looking.get((host, port)) or (Future(), time.monotonic())
+    if (host, port) not in _looking:
+        _looking[host, port] = answer, begun
+        try:
+            threading.Thread(target=_ask, args=(host, port, answer), name=f"look up {host}", daemon=True).start()
+        except RuntimeError as error:  # no thread can be had
+            _looking.pop((host, port), None)
+            raise OSError(errno.EAGAIN, str(error)) from None
+    return answer.result(max(0.0, begun + seconds - time.monotonic()))  # one that hangs has had its time
 
 
-def _ask(host: str, port: int, answers: queue.SimpleQueue[Found | Exception]) -> None:
+def _ask(host: str, port: int, answer: Future[Found]) -> None:
     try:
-        answer: Found | Exception = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # ValueError: a name that is no host's
-        answer = error
-    _looking.discard((host, port))
-    answers.put(answer)
+        _looking.pop((host, port), None)
+        answer.set_exception(error)
+    else:
+        _looking.pop((host, port), None)
+        answer.set_result(found)

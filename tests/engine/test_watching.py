@@ -14,7 +14,7 @@ from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
 from netledger.domain.errors import DataplaneFault, Unavailable
 from netledger.domain.events import DriftDetected, DriftRepaired
 from netledger.engine import watching
-from netledger.engine.reconcile import compare
+from netledger.engine.reconcile import compare, repair
 from netledger.engine.watching import (
     CALM_SECONDS,
     PAUSE_LEAST_SECONDS,
@@ -113,6 +113,27 @@ def test_what_cannot_be_put_back_is_found_and_not_mended(controller, kernel):
     controller.dataplane._faults = lambda _: 0
     endpoint.join(sandbox)
     assert compare(controller).agrees
+
+
+def test_a_restored_firewall_mends_nothing_else(controller, kernel):
+    """What is owed to the host beside it stays owed in the log, until that is mended, too."""
+    sandbox = controller.sandboxes()[0]
+    endpoint = next(endpoint for endpoint in controller.endpoints() if endpoint.info().sandbox)
+    endpoint.leave(force=True)
+    key = f"namespace/{sandbox.id}"
+    controller.dataplane._faults = lambda step: errno.EBUSY if step.key == key else 0
+    sandbox.delete()
+    assert controller.views.faults.owes(controller.host)
+    kernel.own.firewall = None
+    kernel.epoch += 1
+    controller.create_network("n9")
+    assert controller.views.faults.owes(controller.host)
+    kinds = [type(record.event) for record in controller.history()]
+    assert DriftDetected in kinds
+    assert DriftRepaired not in kinds
+    controller.dataplane._faults = lambda _: 0
+    assert not repair(controller).faults
+    assert not controller.views.faults.owes(controller.host)
 
 
 def test_why_the_host_was_looked_at(controller, kernel):

@@ -89,3 +89,36 @@ def test_a_host_of_several_addresses_is_tried_within_one_time(monkeypatch: pytes
         ports = [port]
         with pytest.raises(TimeoutError):
             connect("plugins.example", 0, 0.0)
+
+
+def test_a_thread_that_cannot_be_had_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is not taken for one that is being looked up."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(OSError, match="can't start new thread"):
+            resolve("localhost", 1, 1.0)
+    assert resolve("localhost", 1, 5.0)
+
+
+def test_two_who_look_up_one_name_share_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for it as long as it may."""
+    real, asked, found = socket.getaddrinfo, [], []
+
+    def slow(host: str, *arguments: Any, **others: Any) -> Any:
+        if not others.get("flags"):
+            asked.append(host)
+            time.sleep(0.3)
+        return real(host, *arguments, **others)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    callers = [threading.Thread(target=lambda: found.append(resolve("localhost", 1, 5.0))) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(found) == 2
+    assert asked == ["localhost"]

@@ -109,6 +109,13 @@ def test_https_has_a_port_of_its_own(plugins: Path) -> None:
     assert (found.port, found.tls, str(found)) == (443, Tls(CA), "https://localhost:443")
 
 
+@pytest.mark.parametrize("wanted", [{}, {"InsecureSkipVerify": False}])
+def test_whatever_is_said_about_tls_asks_for_it(plugins: Path, wanted: dict[str, Any]) -> None:
+    """By the authorities of the system, where it names none."""
+    (plugins / "lab.json").write_text(json.dumps({"Addr": "tcp://localhost:1", "TLSConfig": wanted}))
+    assert find("lab", [plugins]).tls == Tls()
+
+
 @pytest.mark.parametrize(
     ("specification", "words"),
     [
@@ -117,6 +124,7 @@ def test_https_has_a_port_of_its_own(plugins: Path) -> None:
         ({"Addr": "tcp://h:1", "TLSConfig": {"CertFile": CA}}, "it has one of CertFile and KeyFile"),
         ({"Addr": "tcp://h:1", "TLSConfig": {"CAFile": 7}}, "it is no plugin specification"),
         ({"Addr": "tcp://h:1", "TLSConfig": "yes"}, "it is no plugin specification"),
+        ({"Addr": "tcp://h:1", "TLSConfig": {"CAFIle": CA}}, "it is no plugin specification: .*CAFIle"),
     ],
 )
 def test_a_specification_that_is_wrong_is_named(plugins: Path, specification: dict[str, Any], words: str) -> None:

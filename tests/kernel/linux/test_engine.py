@@ -12,6 +12,7 @@ import pytest
 
 from netledger import Conflict, Controller
 from netledger.domain.events import EndpointLeft, HostRebuilt, SandboxLost
+from netledger.ledger.restoring import restore
 from netledger.replay import drift, rebuild, repair
 
 from .conftest import OUTSIDE4, inside, shell
@@ -87,6 +88,19 @@ def test_wiped_and_rebuilt_from_the_log(stage, controller, tmp_path):
         assert again.recovery is None
         assert rebuild(again).comparison.agrees
         assert sum(isinstance(record.event, HostRebuilt) for record in again.history()) == 1
+
+
+def test_a_restored_log_on_a_host_that_knows_nothing_of_it(stage, controller, tmp_path):
+    """The first start makes the kernel as the log says; a copy does not take over how far another kernel was."""
+    network = controller.create_network("network1")
+    attach(controller, network, "one")
+    controller.ledger.backup(tmp_path / "copy.db")
+    wreck(stage, controller)
+    controller.close()
+    restore(tmp_path / "copy.db", tmp_path / "restored")
+    with Controller.open(tmp_path / "restored", namespace=str(stage.host)) as again:
+        assert again.recovery is not None
+        assert drift(again).agrees
 
 
 def test_networks_do_not_reach_each_other(stage, controller):
