@@ -142,9 +142,12 @@ class Subscriber:
         return any(self._pending.look())
 
     def make_firewall(self) -> Advance:
-        """Program the firewall as the log calls for it, and touch nothing else; to be called when nothing is behind."""
-        assert not self.is_behind, "what was noted is applied first"
-        return self._apply(self._plan_firewall(self.observe().objects), self._owners())
+        """Program the firewall as the log calls for it, and touch nothing else: what is behind stays behind."""
+        applied = self.applied if self.is_behind else None
+        advance = self._apply(self._plan_firewall(self.observe().objects), self._owners())
+        if applied is not None:
+            self.applied = applied
+        return advance
 
     def advance(self) -> Advance:
         """Apply everything noted since the last advance, without observing.

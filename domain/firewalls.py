@@ -1,7 +1,8 @@
 """Which firewall backend a host's dataplane programs: asked for by name, or found out.
 
 Keeps: a host keeps its backend until another is chosen, and one that cannot be used there is not; a backend whose rules
-could not be taken away is not left, unless somebody insists. Knows nothing of: rules.
+could not be taken away is not left, unless somebody insists, or the one before it, which is still there, is taken back.
+Knows nothing of: rules.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def choose_firewall(view: View, command: ChooseFirewall, context: Context) -> De
         if before is None or before.event.asked != command.asked:
             raise _nothing_works(command.asked, passed)
         backend = before.event.backend  # as it was asked for before, and it stays
-    if before is not None and not command.force:
+    is_back = before is not None and backend != before.event.backend and backend in view.retiring(origin.host)
+    if before is not None and not command.force and not is_back:
         _check_can_be_left(before, backend, lacking)
     events: list[Event] = []
     if before is None or (before.event.backend, before.event.asked) != (backend, command.asked):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .controller import Controller
     from .machine import Machine
 
+CATCHING_UP = 8
+"""How often what others append during a move is applied before it goes on; the rest is left to the next advance."""
+NOTHING = Advance(Plan((), {}), (), (), ())
 NOT_THERE = "the new ones are not all there"
 
 
@@ -131,7 +134,7 @@ def is_to_move(machine: Machine) -> bool:
 
 def move(machine: Machine, who: Author) -> Advance:
     """Apply what is due with the firewall as it was; then program the chosen one, and end what was there before it."""
-    due = machine.apply(who)
+    due = _apply_all(machine.apply(who), machine, who)
     follow(machine)
     advance = with_firewall(due, machine, who)
     finish(machine, who)
@@ -140,7 +143,22 @@ def move(machine: Machine, who: Author) -> Advance:
 
 def with_firewall(before: Advance, machine: Machine, who: Author) -> Advance:
     """Program the firewall by itself, so that nothing but its own faults is in its way; what came before is kept."""
-    made = machine.make_firewall(who)
+    before = _apply_all(before, machine, who)
+    return _joined(before, machine.make_firewall(who))
+
+
+def _apply_all(before: Advance, machine: Machine, who: Author) -> Advance:
+    """Apply what others append meanwhile, too: recording what was met folds it."""
+    assert machine.subscriber is not None, "something was applied"
+    for _ in range(CATCHING_UP):
+        if not machine.subscriber.is_behind:
+            break
+        before = _joined(before, machine.apply(who))
+    return before
+
+
+def _joined(before: Advance, made: Advance) -> Advance:
+    """Put two advances together; where both have done something to an object, the later one tells."""
     again = {step.key for step in made.plan.steps}
     return Advance(
         Plan(
@@ -150,6 +168,7 @@ def with_firewall(before: Advance, machine: Machine, who: Author) -> Advance:
         (*(outcome for outcome in before.outcomes if outcome.step.key not in again), *made.outcomes),
         (*(fault for fault in before.faults if fault.outcome.step.key not in again), *made.faults),
         (*before.mended, *made.mended),
+        (*before.restored, *made.restored),
     )
 
 
@@ -165,6 +184,7 @@ def finish(machine: Machine, who: Author) -> str:
     retiring = machine.views.retiring(machine.host)
     if retiring and not dataplane.is_volatile:
         mine = structs.replace(who, request=f"{who.request}/move", is_named=False)
+        _apply_all(NOTHING, machine, who)
         try:
             plan, _ = subscriber.compare()
             if any(_is_missing(step.object, plan) for step in plan.steps):
@@ -175,7 +195,9 @@ def finish(machine: Machine, who: Author) -> str:
                     machine.commit([RetireFirewall(backend)], mine)[0].check()
         except DataplaneFault as fault:
             machine.kept_rules = str(fault)
-    machine.firewall_since = chosen.position
+    if machine.firewall_since != chosen.position:
+        machine.firewall_since = chosen.position
+        machine.keep_cursor()
     return machine.kept_rules
 
 

@@ -180,7 +180,7 @@ class Machine(Struct):
             self.subscriber.applied = before
             self.is_torn = True
             raise
-        self._keep_cursor()
+        self.keep_cursor()
         return advance
 
     def _record_restored(self, advance: Advance, author: Author) -> None:
@@ -288,9 +288,13 @@ class Machine(Struct):
             self.subscriber.undo()
         self.is_torn = False
 
-    def _keep_cursor(self) -> None:
+    def keep_cursor(self) -> None:
+        """Keep how far the dataplane is: before the choice of a firewall as long as it is not brought to that one."""
         if self.cursor and self.subscriber is not None:
-            self.ledger.set_cursor(self.cursor, self.subscriber.applied)
+            applied, chosen = self.subscriber.applied, self.views.firewall(self.host)
+            if chosen is not None and is_to_move(self):
+                applied = min(applied, Position(chosen.position - 1))
+            self.ledger.set_cursor(self.cursor, applied)
 
 
 def describe_faults(faults: Sequence[Fault]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from ..dataplanes.subscriber import Subscriber
 from ..domain.commands import Command, Expire, LoseSandbox, RecordBoot, RegisterHost
 from ..domain.drivers import ask_elsewhere
 from ..domain.errors import DataplaneFault, Forbidden, Invalid, NotFound
-from ..domain.events import DriftDetected, HostBooted, HostRegistered
+from ..domain.events import DriftDetected, FirewallRetired, HostBooted, HostRegistered
 from ..domain.firewalls import check_firewall
 from ..domain.objects import PortForward
 from ..domain.ports import in_the_way
@@ -200,7 +200,8 @@ def _make_good(machine: Machine, author: Author, *, firewall: FirewallRequest | 
     _check(machine.commit([Expire()], author))
     if machine.subscriber is None or dataplane is None:
         return None
-    since, move = machine.subscriber.applied, "" if dataplane.is_volatile else _move(machine)
+    since = machine.subscriber.applied
+    move = "" if dataplane.is_volatile else _move(machine, since)
     has_rebooted = _has_booted(machine, since)
     is_unknown = is_older and since == NOWHERE  # a restored log, or one that this kernel has seen nothing of
     must_compare = (
@@ -226,9 +227,15 @@ def _make_good(machine: Machine, author: Author, *, firewall: FirewallRequest | 
     return recovery_of(since, advance, views.position, has_rebooted=has_rebooted, move=move, kept_rules=kept_rules)
 
 
-def _move(machine: Machine) -> str:
-    """Say from which firewalls to which the host is being moved; empty when it is not."""
+def _move(machine: Machine, since: Position) -> str:
+    """Say from which firewalls to which the host is being moved; empty when it is not.
+
+    One that was left by force since the dataplane was last brought to a firewall is none that is retiring.
+    """
     chosen, retiring = machine.views.firewall(machine.host), machine.views.retiring(machine.host)
+    ends = machine.ledger.read(after=since, tags=(f"host:{machine.host}",), types=(FirewallRetired,))
+    forced = [end.event.backend for end in ends if isinstance(end.event, FirewallRetired) and end.event.left]
+    retiring = tuple(dict.fromkeys((*retiring, *forced)))
     return f"{' and '.join(retiring)} to {chosen.event.backend}" if chosen is not None and retiring else ""
 
 

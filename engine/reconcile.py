@@ -16,7 +16,7 @@ from ..domain.errors import Conflict, Forbidden, LedgerDamaged, Unavailable
 from ..domain.events import DriftDetected, DriftRepaired, Event, HostRebuilt, Origin
 from ..domain.values import Position, SandboxId
 from .controller import Controller
-from .firewalls import choose_at_start, finish, follow
+from .firewalls import choose_at_start, finish, follow, is_to_move
 from .machine import Machine, describe_faults
 from .opening import lost_sandboxes
 from .requests import Author, author
@@ -95,10 +95,10 @@ def _reconcile(
         if machine.ledger.damage is not None:
             raise LedgerDamaged(machine.ledger.damage)
         machine.catch_up()
+        if expected is not None:  # before anything is chosen
+            _check_expected(_compare(machine)[0], expected)
         choose_at_start(machine, who, None)
         comparison, plan = _compare(machine)
-        if expected is not None and comparison.digest != expected:
-            raise Conflict(f"apply plan {expected}", f"it would be plan {comparison.digest} now", "look at it again")
         if comparison.agrees:
             return Reconciliation(comparison, ())
         expected_position = machine.views.position
@@ -111,6 +111,7 @@ def _reconcile(
                 result.check()
         if machine.views.position != expected_position:  # what is lost has ended, or another writer came in between
             plan = _compare(machine)[1]
+        follow(machine)
         faults = describe_faults(machine.carry_out(plan, who, mended).faults)
         kept = finish(machine, who)
         if kept:
@@ -118,14 +119,26 @@ def _reconcile(
         return Reconciliation(comparison, faults)
 
 
+def _check_expected(comparison: Comparison, expected: str) -> None:
+    """Refuse to carry out another plan than the one that was shown."""
+    if comparison.digest != expected:
+        raise Conflict(f"apply plan {expected}", f"it would be plan {comparison.digest} now", "look at it again")
+
+
 def _compare(machine: Machine) -> tuple[Comparison, Plan]:
-    if machine.subscriber is None:
+    """Compare with the firewall that the log says; one to which the host is still to be moved is not in use after."""
+    if machine.subscriber is None or machine.dataplane is None:
         raise no_kernel("compare the host with the log")
+    before = machine.dataplane.firewall
     follow(machine)
-    plan, observation = machine.subscriber.compare()
+    try:
+        plan, observation = machine.subscriber.compare()
+    finally:
+        if before and machine.dataplane.firewall != before and is_to_move(machine):
+            machine.subscriber.use_firewall(before)
     known = {sandbox for sandbox in observation.lost if _is_known(machine, sandbox)}
     feasible = _feasible(plan, observation)
-    is_volatile = machine.dataplane is None or machine.dataplane.is_volatile
+    is_volatile = machine.dataplane.is_volatile
     comparison = Comparison(
         describe(feasible.steps),
         digest(plan),

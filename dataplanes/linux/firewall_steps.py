@@ -135,8 +135,8 @@ def _end(run: Run, number: int, status: Status) -> None:
     if isinstance(step.object, LoopbackAccess):
         is_wanted = step.verb is not Verb.REMOVE
         try:
-            if route_loopback(run.kernel.links, step.object, is_wanted=is_wanted) and is_wanted:
-                status = Status.MADE
+            if route_loopback(run.kernel.links, step.object, is_wanted=is_wanted):
+                status = Status.MADE if is_wanted else Status.REMOVED
         except OSError as error:
             run.fail_with(number, error)
     run.end(number, status)

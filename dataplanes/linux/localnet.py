@@ -74,6 +74,21 @@ def routed(
         yield thing
 
 
+def left_open(links: Conversation, bridges: Mapping[int, str]) -> Iterator[LoopbackAccess]:
+    """Find these bridges (names by index) on which the host's loopback is routed, whatever the firewall has.
+
+    What the host wants of every new interface (`default`) is its own business, and told of none.
+    """
+    by_route = {bridges.get(index) for index in _routes(links)} if bridges else set()
+    is_everywhere = bool(bridges) and _is_set(LoopbackAccess("default", 4))
+    for name in bridges.values():
+        access = LoopbackAccess(name, 4)
+        if not is_everywhere and _is_set(access):
+            yield access
+        if name in by_route:
+            yield LoopbackAccess(name, 6)
+
+
 def _is_set(access: LoopbackAccess) -> bool:
     try:
         return read_sysctl(_name(access)) == "1"

@@ -27,9 +27,10 @@ from ...domain.objects import (
 from ...domain.values import IPV4_BYTES, EndpointId, NetworkId, SandboxId, SandboxKind
 from ..contract import Observation, Place
 from .files import read_file
+from .firewall import NONE
 from .kernel import Kernel
 from .lifting import lift_parented_here, lift_parents
-from .localnet import routed
+from .localnet import left_open, routed
 from .marks import EndpointMark, Marks
 from .netlink import Conversation, is_passing
 from .rooms import Lost, open_room
@@ -79,6 +80,8 @@ def observe(kernel: Kernel, places: Mapping[SandboxId, Place]) -> Observation:
             raise
     adopted = _adopted(kernel, links, programmed)
     objects += [Bridge(link.name, NetworkId(""), b"", 0, adopted=True) for link in adopted]
+    if kernel.firewall.name == NONE:  # nothing guards the host's loopback then, so none is to be routed
+        objects += left_open(kernel.links, {link.index: link.name for link in (*bridges, *adopted)})
     configured = list(_configured(kernel.links, HOST, {link.index: link.name for link in (*bridges, *adopted)}))
     objects += configured
     settings = {name for place in places.values() for name in place.settings} if bridges or adopted else set[str]()

@@ -11,12 +11,14 @@ import pytest
 from netledger import Controller
 from netledger.dataplanes.contract import Verb
 from netledger.dataplanes.simulated import SimulatedDataplane, SimulatedKernel
+from netledger.dataplanes.subscriber import Subscriber
 from netledger.domain.commands import ChooseFirewall
-from netledger.domain.errors import DataplaneFault, Invalid, Unavailable
-from netledger.domain.events import DataplaneFaulted, FirewallChosen, FirewallRetired, HostRegistered
+from netledger.domain.errors import Conflict, DataplaneFault, Invalid, Unavailable
+from netledger.domain.events import DataplaneFaulted, DriftDetected, FirewallChosen, FirewallRetired, HostRegistered
 from netledger.domain.facts import Capabilities
 from netledger.domain.objects import Bridge, Masquerade, is_of_firewall
 from netledger.engine.firewalls import NOT_THERE, FirewallRequest
+from netledger.engine.machine import Machine as Engine
 from netledger.engine.watching import keep_watch
 from netledger.projections.views import Views
 from netledger.replay import drift, plan, rebuild, repair
@@ -435,3 +437,103 @@ def test_without_a_firewall_what_it_would_do_is_refused_or_not_asked_for():
         network.create_endpoint("e2").join(controller.create_sandbox("c"))
     assert any(isinstance(thing, Bridge) for thing in dataplane.asked)
     assert not [thing for thing in dataplane.asked if is_of_firewall(thing)]
+
+
+def test_a_forced_move_that_dies_behind_its_events(host):
+    """Nothing is retiring then, and the next start makes the rules all the same; the one after has nothing to tell."""
+    for where in ("use_firewall", "make_firewall"):
+        name, old = ("iptables", "nftables") if where == "use_firewall" else ("nftables", "iptables")
+
+        class Died(BaseException):
+            pass
+
+        def die(*_, died=Died):
+            raise died
+
+        lacking = {old: "no such library"}
+        with pytest.MonkeyPatch.context() as patch, host.open(lacking=lacking) as controller:
+            patch.setattr(Machine if where == "use_firewall" else Subscriber, where, die)
+            with pytest.raises(Died):
+                controller.firewall.use(name, force=True)
+        host.rules.clear()
+        with host.open(lacking=lacking) as controller:
+            assert str(controller.recovery).startswith(f"the firewall was moved from {old} to {name}: ")
+            assert drift(controller).agrees
+        with host.open(lacking=lacking) as controller:
+            assert controller.recovery is None
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_another_writer_in_the_middle_of_a_move(host, monkeypatch, is_open):
+    """What it appends while the move records something is applied, too, and the move goes on."""
+    with Controller.open(host.state, dataplane="none") as writer:
+        use, names = Machine.use_firewall, iter(("n2", "n3"))
+
+        def use_firewall(dataplane, backend):
+            use(dataplane, backend)
+            monkeypatch.setattr(Machine, "use_firewall", use)
+            writer.create_network(next(names))
+
+        record = Engine._record_faults  # where an advance folds what others have appended
+
+        def record_faults(machine, faults, author):
+            record(machine, faults, author)
+            name = next(names, None)
+            if name is not None:
+                writer.create_network(name)
+                machine.catch_up()
+
+        monkeypatch.setattr(Engine, "_record_faults", record_faults)
+        if is_open:
+            controller = host.open()
+            assert controller.firewall.use("iptables").retiring == ()
+        else:
+            controller = host.open(firewall="iptables")
+        with controller:
+            controller.create_network("n4")
+            assert controller.firewall.state().retiring == ()
+            assert drift(controller).agrees
+
+
+def test_comparing_before_a_move_that_another_writer_asked_for(host):
+    """The firewall in use stays so: the next change applies what is due with it, finds no drift, and then moves."""
+    with host.open() as controller, Controller.open(host.state, dataplane="none") as writer:
+        writer.firewall.use("iptables")
+        assert drift(controller).retiring == ("nftables",)
+        assert controller.dataplane.firewall == "nftables"
+        controller.create_network("n2")
+        assert controller.dataplane.firewall == "iptables"
+        assert not any(isinstance(record.event, DriftDetected | DataplaneFaulted) for record in controller.history())
+        assert drift(controller).agrees
+
+
+def test_another_plan_than_the_one_shown_chooses_nothing(tmp_path):
+    """A rebuild that is refused has appended no event."""
+    made = Host(tmp_path / "state")
+    with Controller.open(made.state, dataplane="none") as controller:
+        controller.create_network("n1")
+    with made.open(recover=False) as controller:
+        before = controller.ledger.head
+        with pytest.raises(Conflict, match="apply plan 0123"):
+            rebuild(controller, expected="0123")
+        assert controller.ledger.head == before
+
+
+def test_back_from_a_firewall_that_never_worked(host):
+    """Who could not look has chosen it; the one before, still there, is taken back unforced, and works at once.
+
+    Whether nothing of the other can be left only a person knows.
+    """
+    lacking = {"iptables": "no such library"}
+    with Controller.open(host.state, dataplane="none") as writer:
+        writer.firewall.use("iptables")
+    with host.open(lacking=lacking, faults=fails(Masquerade)) as controller:
+        assert controller.firewall.state().retiring == ("nftables",)
+    with host.open(lacking=lacking, stuck={"iptables"}, firewall="nftables") as controller:
+        assert choices(controller)[-1] == "FirewallChosen nftables"
+        assert controller.firewall.state().retiring == ("iptables",)
+        controller.create_network("n3")
+        assert controller.firewall.use("nftables", force=True).retiring == ()
+        assert choices(controller)[-1] == "FirewallRetired iptables"
+        assert drift(controller).agrees
+        controller.create_network("n2")

@@ -14,6 +14,7 @@ from netledger.domain.errors import Unavailable
 from netledger.replay import drift, rebuild, repair
 
 from .conftest import ANSWER_SECONDS, HOST4, SILENCE_SECONDS, inside
+from .test_firewalls import set_filter
 
 
 def opened(stage, tmp_path, **options):
@@ -267,3 +268,49 @@ def test_none_gives_what_is_promised(stage, tmp_path):
         assert rules(stage) == set()
         assert drift(controller).lines == ()
         network.delete(force=True)
+
+
+def reaches_loopback(stage, place, seconds=SILENCE_SECONDS):
+    """Whether a container that routes 127.0.0.1 to its gateway reaches what the host serves there."""
+    with inside(stage.host, socket.socket) as service:
+        service.bind(("127.0.0.1", 6379))
+        service.listen()
+        with inside(place, socket.socket) as asking:
+            asking.settimeout(seconds)
+            found = asking.connect_ex(("127.0.0.1", 6379))
+        assert found in {0, errno.EAGAIN}
+        return found == 0
+
+
+def test_none_leaves_no_way_to_the_hosts_loopback(stage, tmp_path):
+    """Without the guard nothing routes it: a container's packet to 127.0.0.1 goes nowhere, and a leftover is drift."""
+    stage.run("ip", "link", "set", "lo", "up")
+    set_filter(stage, 0)
+    with opened(stage, tmp_path) as controller:
+        network = controller.create_network("n1", subnets=["10.77.0.0/24", "fd77::/64"])
+        endpoint = network.create_endpoint("web", ports=["127.0.0.1:8080:80", "[::1]:8080:80"])
+        endpoint.join(controller.create_sandbox("c"))
+        place = controller.sandbox("c").key
+        [bridge] = [link["ifname"] for link in stage.ip("link", "show", "type", "bridge")]
+        setting = f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet"
+        for words in (
+            ("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"),
+            ("ip", "addr", "del", "127.0.0.1/8", "dev", "lo"),
+            ("ip", "route", "add", "127.0.0.1", "via", "10.77.0.1"),
+        ):
+            stage.run(*words, namespace=place)
+        assert stage.run("cat", setting).strip() == "1"
+        assert not reaches_loopback(stage, place)
+        assert controller.firewall.use("none").retiring == ()
+        assert not reaches_loopback(stage, place)
+        assert stage.run("cat", setting).strip() == "0"
+        assert f"dev {bridge}" not in stage.run("ip", "-6", "route", "show", "table", "local", "::1")
+        assert drift(controller).agrees
+        stage.run("sh", "-c", f"echo 1 > {setting}")
+        assert reaches_loopback(stage, place, 4.0)
+        assert drift(controller).lines == (f"- loopback/{bridge}/ipv4",)
+        repair(controller)
+        assert drift(controller).agrees
+        assert not reaches_loopback(stage, place)
+        network.delete(force=True)
+        controller.sandbox("c").delete()
