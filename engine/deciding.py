@@ -212,14 +212,15 @@ class Decider:
         return [record for record in self._history(author.tag(index)) if record.position > since]
 
     def _ways_before(self, author: Author, index: int, position: Position) -> list[Recorded[Event]]:
-        """Read what made way for this request before its first event."""
-        found: list[Recorded[Event]] = []
+        """Read what made way for this request right before its first event, and not at an attempt that was refused."""
+        made: dict[int, Recorded[Event]] = {}
         for number in itertools.count():
-            made = self._history(f"request:{author.way(index, number)}")
-            if not made:
-                return found
-            found += [record for record in made if record.position < position]
-        raise AssertionError("counting does not end")
+            of_one = self._history(f"request:{author.way(index, number)}")
+            made |= {int(record.position): record for record in of_one}
+            if not of_one:
+                break
+        first = next(there for there in itertools.count(position, -1) if there - 1 not in made)
+        return [made[there] for there in range(first, position)]
 
     def _complete(self, command: Command) -> Command:
         """Add the facts that a command needs and its caller cannot know."""

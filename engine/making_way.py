@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..dataplanes.contract import Dataplane
-from ..domain.commands import Command, CreateEndpoint, Expire, LoseSandbox, RequestAddress
+from ..domain.commands import Command, CreateEndpoint, Expire, JoinEndpoint, LoseSandbox, RequestAddress
 from ..domain.errors import Conflict, Exhausted, NetledgerError
 from ..domain.events import Recorded, SandboxCreated
 from ..domain.values import EndpointId, SandboxId, SandboxKind
@@ -18,7 +18,7 @@ from ..projections.views import Views
 
 def ways(views: Views, dataplane: Dataplane | None, command: Command, refusal: NetledgerError) -> Iterator[Command]:
     """List what to end before a refused command is decided again."""
-    if isinstance(refusal, Exhausted) and isinstance(command, CreateEndpoint | RequestAddress):
+    if isinstance(refusal, Exhausted) and isinstance(command, CreateEndpoint | JoinEndpoint | RequestAddress):
         yield Expire()
     if isinstance(refusal, Conflict) and isinstance(command, CreateEndpoint) and dataplane is not None:
         for sandbox in _sandboxes_in_the_way(views, command):

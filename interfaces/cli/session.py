@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...domain.errors import LedgerDamaged, NetledgerError, NotFound
+from ...domain.events import EndpointAbandoned, EndpointLeft
 from .exits import DONE, FAULT, exit_of
 from .options import Author, Host, Log, plugin_directories
 from .printing import complain, note
@@ -135,6 +136,10 @@ def carry_out(
             if id(fault) not in told and fault.outcome.fault is not None:
                 told.add(id(fault))
                 complain(fault.outcome.fault, as_json=log.json)
+        for record in result.events:
+            event = record.event
+            if isinstance(event, EndpointLeft | EndpointAbandoned) and event.no_way_out:
+                note(f"warning: sandbox {event.sandbox[:12]} is left without a way out: {event.no_way_out}")
     return results
 
 

@@ -158,6 +158,22 @@ def test_what_made_way_for_a_command_that_is_refused_after_all_is_told(controlle
     assert result.own == ()
 
 
+def test_what_made_way_for_a_refused_attempt_is_not_the_next_one_s(controller, dataplane, blue):
+    """A request that is refused although something made way, and carried out later, is told alike ever after."""
+    network, _ = attach(controller, blue)
+    living = network.create_endpoint("living", addresses=["10.0.0.3"], ports=["8080:80"])
+    del dataplane.namespaces[blue]
+    ports = (parse_port("8080:80"),)
+    command = CreateEndpoint(identifier("new"), network.id, "new", (parse_address("10.0.0.2"),), ports=ports)
+    [refused] = controller.execute([command], request="r")
+    assert (type(refused.error), refused.ways) == (Conflict, len(refused.events))
+    living.delete(force=True)
+    [done] = controller.execute([command], request="r")
+    [again] = controller.execute([command], request="r")
+    assert (done.ways, done.error) == (0, None)
+    assert (again.is_repetition, again.events, again.ways) == (True, done.events, 0)
+
+
 def test_the_clock_is_told_to_have_gone_back_before_what_makes_way(controller, dataplane, blue, monkeypatch):
     """Whatever comes first after it."""
     network, _ = attach(controller, blue)

@@ -247,3 +247,19 @@ def test_help_on_what_there_is(made) -> None:
     assert "Usage: netledger network create" in made("help network create").out
     assert "Usage: netledger network" in made("help network").out
     assert "Usage: netledger COMMAND" in made("help").out
+
+
+def test_who_is_left_without_a_way_out_is_told_of(made, cli) -> None:
+    """A leave that would need a gateway bridge that is full is done, and says what the sandbox goes without."""
+    made("network create docker_gwbridge --subnet 10.4.0.0/30")
+    made("endpoint create docker_gwbridge only")
+    made("network create dark --driver macvlan --opt parent=eth0 --subnet 10.5.0.0/24")
+    made("network create front --subnet 10.6.0.0/24")
+    made("sandbox create c")
+    for network in ("front", "dark"):
+        made(f"endpoint create {network} {network}")
+        made(f"endpoint join {network}/{network} c")
+    left = cli("endpoint leave front/front")
+    assert (left.status, left.out) == (0, "")
+    assert left.err.startswith("warning: sandbox ")
+    assert "is left without a way out: lead a sandbox out: no free IPv4 address in 10.4.0.0/30" in left.err
