@@ -296,12 +296,15 @@ class RemoteDrivers:
         return None
 
     def _tell_again(self, retelling: Retelling, view: Views) -> None:
-        """Tell a plugin again what it had given, as far as the time goes; what is told once is not told twice."""
+        """Tell a plugin again what it had given, as far as the time goes; what is told once is not told twice.
+
+        But for one that may be another by the next time, without our knowing: that is told from the beginning.
+        """
         try:
             for line in retelling.go_on(view, self._until):
                 self._differences.append(line)
         except PluginFault:
-            if self.is_out_of_time:
+            if self.is_out_of_time and retelling.driver.can_be_told_apart:
                 self._retelling[retelling.driver.name] = retelling
             raise
 

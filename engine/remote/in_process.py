@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from ...domain.errors import Refusal
+from ...domain.errors import Invalid, Refusal
 from ...domain.ipam.driver import IpamDriver
 from .transport import AnswerT, PluginFault, PluginRefused, said
 from .wire import AddressReturned, AddressWanted, PoolReturned, PoolWanted
@@ -26,7 +26,7 @@ class InProcess:
     def __init__(self, driver: IpamDriver) -> None:
         self.name = driver.name
         self._driver = driver
-        self._refusals: tuple[type[Exception], ...] = (Refusal, *driver.refusals)
+        self._refusals: tuple[type[Exception], ...] = (Refusal, *_exceptions(driver))
 
     def call(self, method: str, question: Struct | None, answer: type[AnswerT], *, is_safe: bool = False) -> AnswerT:
         """Ask `method` ("IpamDriver.RequestPool"); return the answer. Nothing is ever asked twice.
@@ -43,13 +43,24 @@ class InProcess:
         except Exception as error:  # whatever somebody else's code may raise
             raise PluginFault(asked, f"no answer: {type(error).__name__}: {said(str(error))}", "mend it") from error
         try:
-            return msgspec.convert(given, answer)
-        except msgspec.ValidationError as problem:
-            raise PluginFault(asked, f"a wrong answer: {problem}: {said(repr(given))}", "mend it") from None
+            converted = msgspec.convert(given, answer)
+            msgspec.msgpack.encode(converted)  # which text that is no text cannot be
+        except (msgspec.ValidationError, UnicodeEncodeError) as problem:
+            raise PluginFault(asked, f"a wrong answer: {problem}: {said(ascii(given))}", "mend it") from None
+        return converted
 
     def incarnation(self) -> tuple[int, int] | None:
         """Tell one driver from the next: it lives as long as we do."""
-        return None
+        return (0, 0)
+
+
+def _exceptions(driver: IpamDriver) -> tuple[type[Exception], ...]:
+    """Read what a driver refuses with; Invalid where that is no tuple of exceptions."""
+    given: object = driver.refusals
+    if isinstance(given, tuple) and all(isinstance(each, type) and issubclass(each, Exception) for each in given):
+        return given
+    asked = f"use IPAM driver {driver.name!r} in this process"
+    raise Invalid(asked, f"its `refusals` are no tuple of exceptions: {given!r}", "mend it")
 
 
 def _pool(driver: IpamDriver, question: object) -> Answer:

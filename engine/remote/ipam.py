@@ -157,6 +157,11 @@ class RemoteIpam:
         """Give an address back."""
         self._ask("ReleaseAddress", AddressReturned(pool_id, address), Nothing)
 
+    @property
+    def can_be_told_apart(self) -> bool:
+        """Whether another process that serves the name could be told from this one; over TCP it cannot."""
+        return self._incarnation is not None
+
     def was_replaced(self) -> bool:
         """Whether another process serves the name since we shook hands, as far as its socket's file tells."""
         return self._transport.incarnation() != self._incarnation

@@ -701,6 +701,29 @@ def test_a_start_waits_for_all_plugins_together_no_longer_than_its_time(
 
 
 @pytest.mark.usefixtures("hurry")
+def test_one_on_tcp_is_told_from_the_beginning(
+    start_plugin: Callable[..., PluginProcess], opened: Opened, state: Path
+) -> None:
+    """It may have been started anew since the time was over: nothing tells one process there from the next."""
+    plugin = start_plugin("--replay", tcp=True)
+    controller = opened(state)
+    network = create(controller)
+    for number in range(6):
+        network.create_endpoint(f"e{number}")
+    controller.close()
+    plugin.kill()
+    plugin.start()
+    plugin.misbehave("RequestAddress", "late", 0.2, times=9, after=True)
+    controller = opened(state)
+    assert controller.recovery is not None
+    assert len(controller.recovery.warnings) == 1
+    plugin.kill()
+    plugin.start()
+    controller.network("n").create_endpoint("late")
+    assert len(plugin.pools[POOL]) == 8
+
+
+@pytest.mark.usefixtures("hurry")
 def test_what_is_owed_is_given_back_as_far_as_the_time_goes(plugin: PluginProcess, opened: Opened, state: Path) -> None:
     """The rest stays owed, a start says so, and the next one goes on."""
     controller = opened(state)

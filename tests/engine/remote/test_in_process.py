@@ -183,6 +183,7 @@ class Wrong(SiteIpam):
         (("10.9.0.9",), "no answer: ValueError"),
         ((b"10.9.0.9/24", {}), r"a wrong answer: Expected `str`, got `bytes` - at `\$.Address`"),
         (("10.8.0.9/24", {}), "outside its pool 10.9.0.0/24"),
+        (("10.9.0.9/24\ud800", {}), "a wrong answer: 'utf-8' codec can't encode"),
         (("10.9.0.1/24", {}), "10.9.0.1 is held by network n already"),
     ],
 )
@@ -198,6 +199,16 @@ def test_its_answers_are_not_believed_blindly(
     with pytest.raises(PluginFault, match=words):
         network.create_endpoint("web")
     assert not controller.endpoints()
+
+
+@pytest.mark.parametrize("refusals", [ValueError, ("No",), (int,)])
+def test_what_it_refuses_with_are_exceptions(start: Opened, monkeypatch: pytest.MonkeyPatch, refusals: Any) -> None:
+    """Else it is not used, and says so."""
+    made = Wrong()
+    monkeypatch.setattr(Wrong, "refusals", refusals)
+    monkeypatch.setattr("netledger.engine.opening.ipam_driver", {"site": made}.get)
+    with pytest.raises(Invalid, match="its `refusals` are no tuple of exceptions"):
+        start().create_network("n", ipam_driver="site", subnets=[SUBNET])
 
 
 def test_one_without_books_is_told_again_at_each_start(
