@@ -8,11 +8,12 @@ import pytest
 
 from netledger.dataplanes.simulated.packets import Spot, Verdict
 from netledger.domain.errors import Refusal
-from netledger.domain.values import SandboxKind, parse_address
+from netledger.domain.events import StaticRoute
+from netledger.domain.values import SandboxKind, mac_for, parse_address, parse_mac, parse_subnet
 from netledger.replay.reachability import Reachability, describe_alike
 from netledger.replay.simulation import Question, Simulation
 from netledger.testing.author import ICC, Author, Seeded, Universe
-from netledger.testing.desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join
+from netledger.testing.desk import HOST, Desk, create_endpoint, create_network, create_sandbox, identifier, join, pool
 
 FILLING = ("create network", "create sandbox", "create endpoint", "join", "create endpoint", "join", "join", None)
 
@@ -82,6 +83,73 @@ def test_the_answers_are_those_of_single_questions(seed):
 def test_hosts_whose_blocks_overlap_are_told_apart(seed):
     """Two hosts with networks of the same blocks, and one like the first: what another answers is not reached."""
     found = whole(host1=random_state(seed), host2=random_state(seed + 100), host3=random_state(seed))
+    assert dict(found) == asked_singly(found)
+
+
+def by_way_of_one_of_two() -> Desk:
+    """One of two containers that are alike is the gateway of a third one's route."""
+    desk = Desk()
+    desk.do(create_network("n1", "10.1.0.0/24"), create_network("n2", "10.2.0.0/24"))
+    for name in ("r1", "r2"):
+        desk.do(create_sandbox(name), create_endpoint("n1", name), create_endpoint("n2", name))
+        desk.do(join(f"n1/{name}", name), join(f"n2/{name}", name))
+    gateway = desk.views.endpoint(identifier("n1/r1")).event.addresses[0].address
+    desk.do(create_sandbox("a"), create_endpoint("n1", "a"))
+    desk.do(join("n1/a", "a", routes=(StaticRoute(parse_subnet("10.2.0.0/24"), gateway),)))
+    return desk
+
+
+def with_the_bridge_s_mac() -> Desk:
+    """One of three has the MAC address of their bridge."""
+    desk = Desk()
+    desk.do(create_network("n1", "10.1.0.0/24"))
+    for name in ("x", "y", "z"):
+        attach(desk, "n1", name, mac=mac_for(identifier("n1")) if name == "y" else b"")
+    return desk
+
+
+def with_one_mac_on_a_parent() -> Desk:
+    """Two networks on one parent, in each of which somebody has the same MAC address."""
+    desk = Desk()
+    for network, block, names in (("v1", "10.3.0.0/24", "ab"), ("v2", "10.4.0.0/24", "cd")):
+        desk.do(create_network(network, block, driver="macvlan", options={"parent": "eth0"}))
+        for name in names:
+            attach(desk, network, name, mac=parse_mac("02:42:0a:00:00:07") if name in "ac" else b"")
+    return desk
+
+
+def nowhere_in_both_families() -> Desk:
+    """An endpoint of both families is in no namespace yet; somebody has a way out in one of them."""
+    desk = Desk()
+    desk.do(create_network("m", "10.1.0.0/24", "fd01::/64", driver="macvlan", options={"parent": "eth0"}))
+    desk.do(create_sandbox("away", kind=SandboxKind.DELEGATED), create_endpoint("m", "away"), join("m/away", "away"))
+    desk.do(create_network("b", "10.3.0.0/24", "fd03::/64"))
+    attach(desk, "b", "z")
+    desk.do(create_network("q", pool("10.2.0.0/24", "10.2.0.9"), driver="macvlan", options={"parent": "eth0.7"}))
+    attach(desk, "q", "c")
+    return desk
+
+
+STATES = (by_way_of_one_of_two, with_the_bridge_s_mac, with_one_mac_on_a_parent, nowhere_in_both_families)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_looks_alike_and_is_not(state):
+    """Each was once taken for alike, and answered for another."""
+    desk = state()
+    assert dict(whole(host=desk)) == Simulation(desk.views, HOST).matrix()
+
+
+def test_an_address_at_which_two_hosts_publish():
+    """Packets go to the host that has it, whoever publishes there."""
+    first, second = Desk(), Desk()
+    for desk in (first, second):
+        desk.do(create_network("n", "10.1.0.0/24"))
+    attach(first, "n", "x0", "192.0.2.5:8000:80")
+    attach(first, "n", "x1", "192.0.2.5:9999:80")
+    attach(second, "n", "y0", "192.0.2.5:8000:80")
+    attach(second, "n", "y1", "192.0.2.5:8001:80")
+    found = whole(host1=first, host2=second)
     assert dict(found) == asked_singly(found)
 
 

@@ -152,7 +152,7 @@ def test_every_refusal_is_reached(coverage):
 
 def test_every_kind_of_command_is_asked_for(coverage):
     """The author writes every command but those that the engine writes itself."""
-    assert len(coverage.commands) >= 19
+    assert len(coverage.commands) == 23
     assert min(coverage.commands.values()) > 100
     assert "refusals reached:" in str(CoverageReport.of(coverage))
 
