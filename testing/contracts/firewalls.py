@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ...dataplanes.contract import Dataplane, Status
+from ...dataplanes.contract import Dataplane, Plan, Status, Step, Verb
 from ...dataplanes.plan import difference
 from ...domain.commands import Command, DeleteNetwork, DeleteSandbox
 from ...domain.facts import FEATURES
 from ...domain.firewalls import AUTOMATIC, FIREWALLS
-from ...domain.objects import TRACELESS, KernelObject, Key, is_of_firewall
+from ...domain.objects import TRACELESS, KernelObject, Key, LoopbackAccess, is_of_firewall
 from ...domain.values import PORT_LIMIT
 from ..desk import create_endpoint, create_network, identifier, join
 
@@ -96,7 +96,12 @@ class FirewallContract:
         dataplane.use_firewall(NO_FIREWALL)
         assert dataplane.capabilities().omits_firewall, "capabilities: with none no object of a firewall is asked for"
         assert dataplane.retire(first) is True, "retire: it has programmed something"
-        assert dict(world.observed()) == others, "use_firewall: without a firewall no rule is observed, and all else is"
+        observed = world.observed()
+        assert _others(observed) == others, "use_firewall: without a firewall all else is observed"
+        left = [thing for thing in observed.values() if is_of_firewall(thing)]
+        assert all(isinstance(thing, LoopbackAccess) for thing in left), f"use_firewall: no rule is observed: {left}"
+        dataplane.apply(Plan(tuple(Step(Verb.REMOVE, thing) for thing in left), {}))  # it is half a setting
+        assert dict(world.observed()) == others, "use_firewall: what is taken away is gone"
         assert dataplane.retire(NO_FIREWALL) is False, "retire: none has programmed nothing"
         dataplane.use_firewall(first)
         assert not dataplane.capabilities().omits_firewall, "capabilities: those of the firewall in use"

@@ -96,9 +96,9 @@ def end_of(frames: int) -> int:
 
 
 def has_remnants(log: bytes, valid: int) -> bool:
-    """Whether frames of a commit that was torn lie behind a log's valid end."""
-    begin = valid or WAL_HEADER_BYTES
-    return len(log) > begin and log[begin + 8 : begin + 16] == log[16:24]
+    """Whether frames of a commit that was torn lie behind a log's valid end, be the first of them missing."""
+    begins = range(valid or WAL_HEADER_BYTES, len(log), FRAME_HEADER_BYTES + PAGE_BYTES)
+    return any(log[begin + 8 : begin + 16] == log[16:24] for begin in begins)
 
 
 def checkpoints(before: bytes, after: bytes) -> Iterator[Torn]:

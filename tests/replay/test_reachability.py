@@ -119,7 +119,7 @@ def with_one_mac_on_a_parent() -> Desk:
 
 
 def nowhere_in_both_families() -> Desk:
-    """An endpoint of both families is in no namespace yet; somebody has a way out in one of them."""
+    """Put an endpoint of both families in no namespace yet; somebody has a way out in one of them."""
     desk = Desk()
     desk.do(create_network("m", "10.1.0.0/24", "fd01::/64", driver="macvlan", options={"parent": "eth0"}))
     desk.do(create_sandbox("away", kind=SandboxKind.DELEGATED), create_endpoint("m", "away"), join("m/away", "away"))

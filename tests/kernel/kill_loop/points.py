@@ -20,7 +20,7 @@ LINUX = "netledger.dataplanes.linux"
 CALLS = {
     # The engine and the log.
     "append": "netledger.ledger.ledger:Ledger.append",
-    "cursor": "netledger.engine.machine:Machine._keep_cursor",
+    "cursor": "netledger.engine.machine:Machine.keep_cursor",
     "advance": "netledger.dataplanes.subscriber:Subscriber.advance",
     "BEGIN": "netledger.ledger.sqlite_file:begin",
     "INSERT INTO events": "sqlite",

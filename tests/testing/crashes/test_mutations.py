@@ -83,7 +83,7 @@ def cursor_runs_ahead():
         if machine.cursor and machine.subscriber is not None:
             machine.ledger.set_cursor(machine.cursor, machine.subscriber.applied + 1)
 
-    return mock.patch.object(Machine, "_keep_cursor", keep)
+    return mock.patch.object(Machine, "keep_cursor", keep)
 
 
 MUTATIONS = [
