@@ -81,6 +81,7 @@ class Watcher:
         and only brings a link nearer to what it is to be."""
         self._dying: set[tuple[int, int]] = set()
         """Interfaces in sandboxes of which nothing is news any more: see `_comes_apart`."""
+        own_removals.clear()  # nobody is told of what was deleted before this, and marks and indices come again
         self._routing = _listen(socket.NETLINK_ROUTE, ROUTING_GROUPS)
         try:
             _listen_everywhere(self._routing)

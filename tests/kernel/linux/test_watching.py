@@ -221,6 +221,34 @@ def test_a_macvlan_interface_that_leaves_wakes_nobody(controller, host):
         assert "interface eth1 in a sandbox was changed" in {each.what for each in watch.wait(SOON_SECONDS)}
 
 
+def test_a_macvlan_interface_in_a_new_sandbox_is_watched(controller, host):
+    """It has the number and the mark of the one that its endpoint had in the sandbox before."""
+    if reason := controller.dataplane.capabilities().lacks("macvlan"):
+        pytest.skip(reason)
+    in_host(host, "ip", "link", "add", "parent0", "type", "veth", "peer", "parent1")
+    in_host(host, "ip", "link", "set", "parent0", "up")
+    in_host(host, "ip", "link", "set", "parent1", "up")
+    network = controller.create_network("m", driver="macvlan", subnets=["10.6.0.0/24"], options={"parent": "parent0"})
+    endpoint = network.create_endpoint("two")
+
+    def enter(name):
+        made = controller.create_sandbox(name)
+        controller.network("n1").create_endpoint(name).join(made)  # a pair, by which the namespace is heard of
+        endpoint.join(made)
+        return made
+
+    def is_told(sandbox):
+        in_host(Path(sandbox.key), "ip", "link", "set", "eth1", "down")
+        return "interface eth1 in a sandbox was changed" in {each.what for each in watch.wait(SOON_SECONDS)}
+
+    enter("d1")
+    endpoint.leave()
+    with closing(controller.dataplane.watch()) as watch:
+        for name in ("d2", "d3"):
+            assert is_told(enter(name)), name
+            endpoint.leave()
+
+
 def test_what_is_changed_beside_an_interface_that_goes_is_told(controller):
     """One sandbox's pair is deleted by us, and at the same time somebody takes away another's address or route."""
     network, sandbox = controller.network("n1"), controller.sandbox("c1")
