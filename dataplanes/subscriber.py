@@ -143,10 +143,9 @@ class Subscriber:
 
     def make_firewall(self) -> Advance:
         """Program the firewall as the log calls for it, and touch nothing else: what is behind stays behind."""
-        applied = self.applied if self.is_behind else None
         advance = self._apply(self._plan_firewall(self.observe().objects), self._owners())
-        if applied is not None:
-            self.applied = applied
+        if not self.is_behind:
+            self.applied = self._views.position
         return advance
 
     def advance(self) -> Advance:
@@ -252,6 +251,8 @@ class Subscriber:
         return owners
 
     def _forget_pending(self) -> None:
+        """Take what was noted for applied: only when all of it is, what had to be restored included."""
+        self.applied = self._views.position
         self._pending.take()
         self._pending.every_state = False
         self._whereabouts.forget_interfaces()
@@ -285,7 +286,6 @@ class Subscriber:
                 self._owe(owner, outcome, plan.places)
             elif self._owed and self._owed.pop(_debt(outcome.step), None) is not None:
                 mended.append(outcome.step)
-        self.applied = self._views.position
         if not self._owed:
             self._whereabouts.forget_places()
         return Advance(plan, outcomes, tuple(faults), tuple(mended))

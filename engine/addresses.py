@@ -124,8 +124,15 @@ class AddressManagement:
             pools = tuple(map(str, record.event.default_pools)) if record is not None else ()
             return Settings(pools, retention_of(views, self._controller.host))
 
-    def gone(self) -> list[GoneLease]:
-        """List the leases whose owner is proven gone, by the log or, where there is a dataplane, by the kernel now."""
+    def gone(self, *, retention_seconds: int = 0) -> list[GoneLease]:
+        """List the leases whose owner is proven gone, by the log or, where there is a dataplane, by the kernel now.
+
+        `retention_seconds`: those alone that have been so for so long.
+        """
+        until = here().now() - retention_seconds * 10**9
+        return [lease for lease in self._all_gone() if not retention_seconds or 0 < lease.since <= until]
+
+    def _all_gone(self) -> list[GoneLease]:
         with self._controller.reading() as views:
             found = [
                 self._gone(views, endpoint, left.event.cause, left.event.at, left.position)
@@ -154,7 +161,7 @@ class AddressManagement:
                 lost: list[Command] = [LoseSandbox(sandbox, why) for sandbox, why in self._lost(views)]
             for result in self._controller.execute(lost, **asking) if lost else []:
                 result.check()
-            before = self.gone()
+            before = self._all_gone()
             asking = {**asking, "request": None} if lost else asking
             self._controller.do(Expire(retention_seconds), **asking)
             with self._controller.reading() as views:

@@ -30,7 +30,9 @@ def restore(backup: Path, directory: Path) -> Verification:
             raise LedgerDamaged(f"{asked}: {where}{found.problem}; take another backup", found.bad_position or 0)
         state = StateDirectory.open(directory)
         if state.ledger.exists():
-            raise Conflict(asked, "there is a ledger in it", "name another directory, or move that one away first")
+            raise Conflict(
+                asked, "there is a ledger in it", "name another directory, or move the whole of that one away first"
+            )
         ledger.backup(state.ledger)
     with Ledger.open(state.ledger, read_only=True, create=False) as restored:
         return restored.verify()

@@ -116,7 +116,7 @@ def _locked(path: Path, wait_seconds: float, purpose: str) -> int:
     try:
         while not _try_lock(file):
             if time.monotonic() >= end:
-                raise LedgerBusy(f"{asked}: {holder(path)}; wait for it, stop it, or hand the work to it")
+                raise LedgerBusy(f"{asked}: {holder(path)}; wait for it, or stop it")
             time.sleep(POLL_SECONDS)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         lines = (str(os.getpid()), since, _command_line(), purpose)

@@ -139,8 +139,12 @@ def _advertise(kernel: Kernel, room: Room, link: Link, addresses: Sequence[bytes
     """Send the neighbour advertisements of IPv6 addresses by raw sockets; return those that could not be sent so."""
     left = []
     for address in addresses:
-        with kernel.home.visit(room.descriptor):
-            made = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6)
+        try:
+            with kernel.home.visit(room.descriptor):
+                made = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6)
+        except OSError:
+            left.append(address)
+            continue
         with made:
             try:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOP_LIMIT)

@@ -154,6 +154,7 @@ def _delete(run: Run, gone: Parented, place: Place | None = None) -> bool:
     own_removals.note((there.alias, there.index))
     failure = conversation.attempt([delete_link(there.index)]).get(0)
     if failure is not None and failure.number not in GONE:
+        own_removals.forget((there.alias, there.index))
         raise OSError(failure.number, str(failure))
     return True
 

@@ -120,7 +120,7 @@ def gc(
     if plan:
         with looking(log, host) as controller:
             lost = controller.ipam.lost()
-            _leases(controller.ipam.gone(), log)
+            _leases(controller.ipam.gone(retention_seconds=retention), log)
     else:
         with changing(log, host, author) as controller:
             lost = controller.ipam.lost()

@@ -45,6 +45,11 @@ class Log:
         """The state directory."""
         return self.state if self.state is not None else default_state()
 
+    @property
+    def words(self) -> list[str]:
+        """What was said on the command line of which log it is."""
+        return ["--state", str(self.state)] if self.state is not None else []
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -71,6 +76,12 @@ class Host:
     def dataplane_name(self) -> str:
         """The dataplane's name."""
         return self.dataplane or os.environ.get(DATAPLANE_VARIABLE) or "linux"
+
+    @property
+    def words(self) -> list[str]:
+        """What was said on the command line of whose kernel it is."""
+        said = (("--dataplane", self.dataplane), ("--namespace", self.namespace))
+        return [word for option, value in said if value is not None for word in (option, value)]
 
     @property
     def namespace_path(self) -> str | None:

@@ -5,6 +5,7 @@ Must not know: how a difference is found or mended.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
@@ -31,7 +32,7 @@ def plan(*, log: Log = HERE, host: Host = THIS_HOST) -> int:
     from ...replay import plan as compare
 
     with looking(log, host) as controller:
-        return _show(compare(controller), log, "rebuild")
+        return _show(compare(controller), log, host, "rebuild")
 
 
 def drift(*, log: Log = HERE, host: Host = THIS_HOST) -> int:
@@ -42,7 +43,7 @@ def drift(*, log: Log = HERE, host: Host = THIS_HOST) -> int:
     from ...replay import drift as compare
 
     with looking(log, host) as controller:
-        return _show(compare(controller), log, "repair")
+        return _show(compare(controller), log, host, "repair")
 
 
 def rebuild(*, plan: Expected = None, log: Log = HERE, host: Host = THIS_HOST, author: Author = THIS_USER) -> int:
@@ -61,7 +62,7 @@ def repair(*, plan: Expected = None, log: Log = HERE, host: Host = THIS_HOST, au
         return _tell(carry_out(controller, actor=author.actor, reason=author.reason, expected=plan), log, "repaired")
 
 
-def _show(comparison: Comparison, log: Log, mender: str) -> int:
+def _show(comparison: Comparison, log: Log, host: Host, mender: str) -> int:
     status = (DONE if comparison.agrees else DIFFERENT).status
     if log.json:
         document({**_builtins(comparison), "agrees": comparison.agrees})
@@ -72,7 +73,8 @@ def _show(comparison: Comparison, log: Log, mender: str) -> int:
     if comparison.agrees:
         print("nothing to do: kernel and log agree")
     else:
-        print(f"{_count(comparison)}; to do it: netledger {mender} --plan {comparison.digest}")
+        words = ["netledger", mender, "--plan", comparison.digest, *log.words, *host.words]  # it is another host's else
+        print(f"{_count(comparison)}; to do it: {shlex.join(words)}")
     return status
 
 

@@ -199,6 +199,15 @@ def test_what_goes_with_the_leases_of_the_dead(controller, dataplane, blue):
     assert controller.sandboxes() == []
 
 
+def test_what_would_be_given_back_is_what_is(controller, dataplane, blue):
+    """With a retention, what was proven gone only just now is spared, in the plan as in the doing."""
+    attach(controller, blue)
+    del dataplane.namespaces[blue]
+    for retention, number in ((3600, 0), (0, 1)):
+        assert len(controller.ipam.gone(retention_seconds=retention)) == number
+        assert len(controller.ipam.collect(retention_seconds=retention)) == number
+
+
 def test_an_exhausted_pool_is_freed_of_the_dead(controller, dataplane, blue):
     """Those whose retention is over go before anybody is refused."""
     network, _ = attach(controller, blue, "10.0.0.0/30")

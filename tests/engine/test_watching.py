@@ -115,6 +115,29 @@ def test_what_cannot_be_put_back_is_found_and_not_mended(controller, kernel):
     assert compare(controller).agrees
 
 
+def test_an_interrupted_restoring_is_still_to_be_done(controller, kernel, monkeypatch):
+    """What the change met is not taken for applied before all of it is: what it made is made sure of again."""
+    kernel.own.firewall = None
+    kernel.epoch += 1
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with controller.working() as machine:
+        before = machine.subscriber.applied
+        with monkeypatch.context() as patch:
+            patch.setattr(controller.dataplane, "observe", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                controller.create_network("n8")
+        assert machine.subscriber.applied == before
+    device = controller.create_network("n9").info().device
+    made = (device, controller.network("n8").info().device)
+    left = [line for line in compare(controller).lines if any(bridge in line for bridge in made)]
+    assert left == []
+    assert not repair(controller).faults
+    assert compare(controller).agrees
+
+
 def test_a_restored_firewall_mends_nothing_else(controller, kernel):
     """What is owed to the host beside it stays owed in the log, until that is mended, too."""
     sandbox = controller.sandboxes()[0]

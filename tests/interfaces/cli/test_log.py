@@ -127,7 +127,7 @@ def test_a_backup_is_restored(history: list[dict], made, cli, tmp_path: Path) ->
     assert again.status == 5
     assert again.err == (
         f"error: restore {file} to {fresh}: there is a ledger in it; "
-        "name another directory, or move that one away first\n"
+        "name another directory, or move the whole of that one away first\n"
     )
     assert (fresh / "ledger.db").read_bytes() == before
 

@@ -54,6 +54,15 @@ def test_a_host_that_agrees_has_nothing_to_do(machine: Machine, made) -> None:
     assert made("log verify").out == before
 
 
+def test_what_is_to_be_done_names_the_host_that_was_asked_about(machine: Machine, cli, state: Path) -> None:
+    """The same words elsewhere would be about another log, or another kernel."""
+    machine.kernel.clear()
+    for verb, mender in (("plan", "rebuild"), ("drift", "repair")):
+        last = cli(verb, "--state", str(state), "--dataplane", "simulated").out.splitlines()[-1]
+        assert f"to do it: netledger {mender} --plan " in last
+        assert last.endswith(f" --state {state} --dataplane simulated")
+
+
 def test_drift_shows_and_repair_mends(machine: Machine, made, cli) -> None:
     """A line for each object, the digest, status 40; the plan that was shown is carried out and recorded, once."""
     there = dict(machine.kernel.objects)

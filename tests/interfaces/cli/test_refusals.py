@@ -206,7 +206,7 @@ def test_a_locked_state_directory_says_who_holds_it(made, cli, state: Path) -> N
         assert answer.status == 35
         assert f"process {os.getpid()} (" in answer.err
         assert "owns this host's dataplane since " in answer.err
-        assert "(serve the tests); wait for it, stop it, or hand the work to it" in answer.err
+        assert "(serve the tests); wait for it, or stop it" in answer.err
         assert cli("rebuild --wait 0 --json").error["kind"] == "ledger busy"
         made("network ls")
         assert cli("plan").status == 40
